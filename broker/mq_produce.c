@@ -1,0 +1,200 @@
+/*
+ * mq_produce.c
+ *	  Choose a partition and put a record where the transaction keeps it.
+ *
+ * A record with a key goes where Kafka's Java client would send it; one
+ * without stays on one partition until a batch's worth of bytes has gone
+ * there, so that batches fill up.  That choice is this session's and outlives
+ * the transaction, or single-row transactions would scatter.
+ *
+ * Locking: none.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/pg_prng.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "broker/mq_produce.h"
+#include "broker/mq_xact.h"
+
+/* Where this session's records without a key go. */
+typedef struct StickyEntry
+{
+	pg_uuid_t	topic;
+	int32		partition;
+	int32		bytes;			/* gone there so far */
+} StickyEntry;
+
+static HTAB *sticky = NULL;
+static StickyEntry *last_sticky = NULL;
+
+static int32 choose_partition(const MqTopic *topic, const MqRecord *record);
+static int32 sticky_partition(const MqTopic *topic, int32 bytes);
+static void prepare_record(const MqTopic *topic, MqRecord *record);
+static void fill_positions(MqBuilder *const *builders, int nbuilders, const int32 *partitions,
+						   int n, MqProduced *positions);
+
+int32
+mq_produce_partition_for(const uint8 *key, int32 key_len, int32 partitions)
+{
+	return (int32) (mq_bytes_murmur2(key, key_len) & 0x7fffffff) % partitions;
+}
+
+int32
+mq_produce_record(MqTopic *topic, MqRecord *record, int32 partition)
+{
+	prepare_record(topic, record);
+	if (partition == MQ_PARTITION_ANY)
+		partition = choose_partition(topic, record);
+	else
+		mq_topic_check_partition(topic, partition);
+	if (!topic->ever_written)
+		mq_topic_mark_written(topic);
+	mq_xact_add_record(topic, partition, record);
+	return partition;
+}
+
+void
+mq_produce_now(MqTopic *topic, MqRecord *records, const int32 *partitions,
+			   int n, MqProduced *positions)
+{
+	MqBuilder **builders;
+	int32	   *chosen = palloc(sizeof(int32) * Max(n, 1));
+	int			nbuilders = 0;
+	int			i;
+	int			b;
+
+	if (n == 0)
+		return;
+	if (topic->created_here)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot produce outside the transaction to topic \"%s\" that this transaction has created",
+						topic->name),
+				 errhint("Commit the topic first, or produce with transactional => true.")));
+
+	builders = palloc(sizeof(MqBuilder *) * Min(n, topic->partitions));
+	for (i = 0; i < n; i++)
+	{
+		prepare_record(topic, &records[i]);
+		if (partitions != NULL && partitions[i] != MQ_PARTITION_ANY)
+			mq_topic_check_partition(topic, partitions[i]);
+		chosen[i] = partitions != NULL && partitions[i] != MQ_PARTITION_ANY ? partitions[i] :
+			choose_partition(topic, &records[i]);
+		for (b = 0; b < nbuilders; b++)
+		{
+			if (builders[b]->key.partition == chosen[i])
+				break;
+		}
+		if (b == nbuilders)
+			builders[nbuilders++] = mq_builder_create(CurrentMemoryContext, topic, chosen[i]);
+		mq_builder_add(builders[b], &records[i], 1);
+	}
+	if (!topic->ever_written)
+		mq_topic_mark_written(topic);
+	mq_xact_append_now(builders, nbuilders);
+	fill_positions(builders, nbuilders, chosen, n, positions);
+}
+
+const MqProducedRange *
+mq_produce_last(int *n)
+{
+	return mq_xact_last_produced(n);
+}
+
+static int32
+choose_partition(const MqTopic *topic, const MqRecord *record)
+{
+	if (topic->partitions == 1)
+		return 0;
+	if (record->key != NULL)
+		return mq_produce_partition_for(record->key, record->key_len, topic->partitions);
+	return sticky_partition(topic, record->value_len + record->headers_len + 16);
+}
+
+static int32
+sticky_partition(const MqTopic *topic, int32 bytes)
+{
+	StickyEntry *entry = last_sticky;
+	bool		found = true;
+
+	if (entry == NULL || memcmp(&entry->topic, &topic->uuid, UUID_LEN) != 0)
+	{
+		if (sticky == NULL)
+		{
+			HASHCTL		ctl;
+
+			ctl.keysize = sizeof(pg_uuid_t);
+			ctl.entrysize = sizeof(StickyEntry);
+			ctl.hcxt = TopMemoryContext;
+			sticky = hash_create("mq sticky partitions", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		}
+		entry = hash_search(sticky, &topic->uuid, HASH_ENTER, &found);
+		last_sticky = entry;
+	}
+	if (!found || entry->bytes >= topic->batch_size || entry->partition >= topic->partitions)
+	{
+		int32		next = pg_prng_uint64_range(&pg_global_prng_state, 0, topic->partitions - 1);
+
+		/* a full batch moves on, so that every partition gets its share */
+		if (found && next == entry->partition)
+			next = (next + 1) % topic->partitions;
+		entry->partition = next;
+		entry->bytes = 0;
+	}
+	entry->bytes += bytes;
+	return entry->partition;
+}
+
+/* What can be refused early is refused here: what has been buffered must not fail at commit. */
+static void
+prepare_record(const MqTopic *topic, MqRecord *record)
+{
+	size_t		size;
+
+	if (record->timestamp == MQ_NO_TIMESTAMP || topic->log_append_time)
+		record->timestamp = mq_builder_clock();
+	if (record->key == NULL)
+		record->key_len = 0;
+	if (record->value == NULL)
+		record->value_len = 0;
+	size = MQ_BATCH_HEADER_SIZE + (size_t) record->key_len + record->value_len + record->headers_len;
+	if (size > (size_t) topic->max_message_bytes)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("message is too large for topic \"%s\"", topic->name),
+				 errdetail("It has %zu bytes with its batch header, max.message.bytes is %d.",
+						   size, topic->max_message_bytes),
+				 errhint("Raise max.message.bytes with mq.alter_topic(), or send less.")));
+}
+
+/* Reads the offsets back from the headers of the appended batches. */
+static void
+fill_positions(MqBuilder *const *builders, int nbuilders, const int32 *partitions,
+			   int n, MqProduced *positions)
+{
+	int		   *batch = palloc0(sizeof(int) * nbuilders);
+	int		   *used = palloc0(sizeof(int) * nbuilders);
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		MqReader	reader;
+		int			b = 0;
+
+		while (builders[b]->key.partition != partitions[i])
+			b++;
+		if (used[b] == builders[b]->batches[batch[b]].count)
+		{
+			batch[b]++;
+			used[b] = 0;
+		}
+		mq_bytes_reader(&reader, builders[b]->batches[batch[b]].data, sizeof(int64));
+		positions[i].partition = partitions[i];
+		positions[i].offset = mq_bytes_get_i64(&reader) + used[b]++;
+	}
+	pfree(batch);
+	pfree(used);
+}

@@ -1,0 +1,513 @@
+/*
+ * mq_topic.c
+ *	  Topics: lookup, cache, permission check.
+ *
+ * Every call of mq.produce and mq.fetch begins here, so a name that was looked
+ * up before must cost next to nothing: a topic's options, identity and the
+ * last privilege check are kept in a hash per backend, with a shortcut for the
+ * name used last.  Relcache invalidations mark entries as stale, syscache
+ * invalidations of roles and relations void the privilege checks; neither
+ * frees memory, so they may arrive at any moment.
+ *
+ * Locking: heavyweight lock on the topic's relation (rank 1), kept until the
+ * transaction ends.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/proc.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/varlena.h"
+
+#include "base/mq_settings.h"
+#include "broker/mq_topic.h"
+#include "broker/mq_topic_identity.h"
+#include "broker/mq_topic_options.h"
+#include "broker/mq_topic_rows.h"
+#include "broker/mq_xact_topics.h"
+#include "storage/mq_log.h"
+
+/* How unlike a name may be that is offered for one that does not exist. */
+#define HINT_DISTANCE		3
+
+typedef struct TopicEntry
+{
+	MqTopic		topic;			/* first: the name is the hash key */
+	bool		valid;
+	bool		own_segment_bytes;	/* else the setting of the moment holds */
+	bool		own_max_message_bytes;
+	bool		check_files;	/* written to, and not yet looked for on disk */
+	bool		copied;			/* the row is still the other database's */
+
+	/* who holds RowExclusiveLock since when, and where created_here is true */
+	LocalTransactionId lock_lxid;
+	SubTransactionId lock_subid;
+	LocalTransactionId created_lxid;
+
+	/* the last attempt to mark the topic as written */
+	LocalTransactionId mark_lxid;
+	SubTransactionId mark_subid;
+
+	/* the last privilege check that succeeded */
+	Oid			acl_role;
+	AclMode		acl_mode;
+	uint64		acl_generation;
+} TopicEntry;
+
+/* Created at the first lookup. */
+static HTAB *entries = NULL;
+
+/* The entry used last; entries are removed only by the lookup that misses them. */
+static TopicEntry *last_entry = NULL;
+
+/* Moves whenever a role, a membership or a relation's privileges may have changed. */
+static uint64 acl_generation = 1;
+
+static void invalidate_relation(Datum arg, Oid relid);
+static void invalidate_privileges(Datum arg, int cacheid, uint32 hashvalue);
+static TopicEntry *find_entry(const char *name, LOCKMODE lockmode);
+static TopicEntry *lock_entry(const char *name, LOCKMODE lockmode);
+static TopicEntry *build_entry(MqTopicRow *row);
+static void forget_entry(const char *name);
+static void check_privilege(TopicEntry *entry, AclMode privilege);
+static void raise_no_privilege(const MqTopic *topic, AclMode privilege) pg_attribute_noreturn();
+static const char *qualified_name(Oid relid);
+static void check_files(TopicEntry *entry);
+static char *similar_name(const char *name);
+
+void
+mq_topic_init(void)
+{
+	mq_topic_rows_init();
+	CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
+	CacheRegisterSyscacheCallback(RELOID, invalidate_privileges, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, invalidate_privileges, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, invalidate_privileges, (Datum) 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, invalidate_privileges, (Datum) 0);
+}
+
+/* Relcache callback: relid 0 stands for every relation. */
+static void
+invalidate_relation(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS seq;
+	TopicEntry *entry;
+
+	if (entries == NULL)
+		return;
+	hash_seq_init(&seq, entries);
+	while ((entry = hash_seq_search(&seq)) != NULL)
+		if (relid == InvalidOid || entry->topic.relid == relid)
+			entry->valid = false;
+}
+
+static void
+invalidate_privileges(Datum arg, int cacheid, uint32 hashvalue)
+{
+	acl_generation++;
+}
+
+MqTopic *
+mq_topic_open(const char *name, LOCKMODE lockmode, AclMode privilege)
+{
+	MqTopic    *topic = mq_topic_open_missing_ok(name, lockmode, privilege);
+
+	if (unlikely(topic == NULL))
+		mq_topic_raise_unknown(name);
+	return topic;
+}
+
+MqTopic *
+mq_topic_open_missing_ok(const char *name, LOCKMODE lockmode, AclMode privilege)
+{
+	TopicEntry *entry = find_entry(name, lockmode);
+	MqTopic    *topic;
+
+	if (unlikely(entry == NULL))
+		return NULL;
+	topic = &entry->topic;
+	if (privilege != 0)
+	{
+		check_privilege(entry, privilege);
+		if (unlikely(entry->check_files))
+			check_files(entry);
+	}
+
+	if (!entry->own_segment_bytes)
+		topic->log.segment_bytes = (int64) mq_segment_size * 1024;
+	if (!entry->own_max_message_bytes)
+		topic->max_message_bytes = mq_max_message_bytes;
+	topic->created_here = entry->created_lxid == MyProc->lxid;
+	return topic;
+}
+
+/*
+ * The short way: the entry is there, and the lock was taken by this
+ * subtransaction, so it cannot have been lost since.  Only RowExclusiveLock is
+ * remembered: it is what a million calls of mq.produce in one statement ask
+ * for, and nobody gives it back early.
+ */
+static TopicEntry *
+find_entry(const char *name, LOCKMODE lockmode)
+{
+	TopicEntry *entry = last_entry;
+
+	if (unlikely(entry == NULL || strcmp(entry->topic.name, name) != 0))
+	{
+		if (entries == NULL || strlen(name) > MQ_MAX_TOPIC_NAME)
+			return lock_entry(name, lockmode);
+		entry = hash_search(entries, name, HASH_FIND, NULL);
+	}
+	if (likely(entry != NULL && entry->valid && lockmode == RowExclusiveLock &&
+			   entry->lock_lxid == MyProc->lxid &&
+			   entry->lock_subid == GetCurrentSubTransactionId()))
+	{
+		last_entry = entry;
+		return entry;
+	}
+	return lock_entry(name, lockmode);
+}
+
+/*
+ * Looks the name up, locks the relation, and looks again: while it waited for
+ * the lock the topic may have been changed, dropped or made anew.
+ */
+static TopicEntry *
+lock_entry(const char *name, LOCKMODE lockmode)
+{
+	TopicEntry *entry = NULL;
+	MqTopicRow	row;
+	Oid			relid;
+
+	if (!mq_log_is_attached())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("mq_ext must be loaded via shared_preload_libraries"),
+				 errdetail("The log lives in shared memory and in WAL, and both must know it from the start of the server."),
+				 errhint("Add the line shared_preload_libraries = 'mq_ext' to postgresql.conf and restart the server.")));
+	if (strlen(name) > MQ_MAX_TOPIC_NAME)
+		return NULL;
+	mq_topic_identity_sweep();
+
+	for (;;)
+	{
+		if (entries != NULL)
+			entry = hash_search(entries, name, HASH_FIND, NULL);
+		if (entry != NULL && entry->copied && !XactReadOnly)
+			entry->valid = false;	/* try again to make the row our own */
+		if (entry != NULL && entry->valid)
+			relid = entry->topic.relid;
+		else if (mq_topic_rows_find(name, &row))
+			relid = row.relation;
+		else
+			break;
+
+		if (lockmode != NoLock)
+			LockRelationOid(relid, lockmode);
+		if (entries != NULL)
+			entry = hash_search(entries, name, HASH_FIND, NULL);
+		if (entry == NULL || !entry->valid || entry->topic.relid != relid)
+			entry = mq_topic_rows_find(name, &row) && row.relation == relid ? build_entry(&row) : NULL;
+		if (entry != NULL)
+		{
+			if (lockmode == RowExclusiveLock)
+			{
+				entry->lock_lxid = MyProc->lxid;
+				entry->lock_subid = GetCurrentSubTransactionId();
+			}
+			last_entry = entry;
+			return entry;
+		}
+
+		/* not what it was a moment ago; a row without its relation is no topic */
+		if (lockmode != NoLock)
+			UnlockRelationOid(relid, lockmode);
+		if (!mq_topic_rows_find(name, &row) || row.relation == relid)
+			break;
+		CHECK_FOR_INTERRUPTS();
+	}
+	forget_entry(name);
+	return NULL;
+}
+
+/* Makes or renews the cache entry of a row; NULL if the relation is gone. */
+static TopicEntry *
+build_entry(MqTopicRow *row)
+{
+	TopicEntry *entry;
+	List	   *options;
+	bool		copied = false;
+
+	if (!mq_topic_options_load(row->relation, &options))
+		return NULL;
+	if (row->database != MyDatabaseId)
+		copied = !mq_topic_identity_adopt(row);
+
+	if (entries == NULL)
+	{
+		HASHCTL		ctl;
+
+		ctl.keysize = sizeof(((MqTopic *) NULL)->name);
+		ctl.entrysize = sizeof(TopicEntry);
+		ctl.hcxt = AllocSetContextCreate(TopMemoryContext, "mq topic cache", ALLOCSET_DEFAULT_SIZES);
+		entries = hash_create("mq topic cache", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	}
+	entry = hash_search(entries, row->name, HASH_ENTER, NULL);
+	memset((char *) entry + sizeof(entry->topic.name), 0, sizeof(TopicEntry) - sizeof(entry->topic.name));
+
+	entry->topic.relid = row->relation;
+	entry->topic.uuid = row->uuid;
+	/* what we wrote ourselves may yet be rolled back */
+	entry->topic.ever_written = row->ever_written && !row->ours;
+	entry->check_files = entry->topic.ever_written;
+	entry->copied = copied;
+	mq_topic_options_parse(options, &entry->topic);
+	entry->own_segment_bytes = mq_topic_options_get(options, "segment.bytes") != NULL;
+	entry->own_max_message_bytes = mq_topic_options_get(options, "max.message.bytes") != NULL;
+	if (mq_xact_created_here(&row->uuid))
+		entry->created_lxid = MyProc->lxid;
+	entry->valid = true;
+	return entry;
+}
+
+static void
+forget_entry(const char *name)
+{
+	if (entries == NULL)
+		return;
+	if (last_entry != NULL && strcmp(last_entry->topic.name, name) == 0)
+		last_entry = NULL;
+	(void) hash_search(entries, name, HASH_REMOVE, NULL);
+}
+
+static void
+check_privilege(TopicEntry *entry, AclMode privilege)
+{
+	Oid			role = GetUserId();
+	uint64		generation = acl_generation;
+
+	if (likely(entry->acl_generation == generation && entry->acl_role == role &&
+			   entry->acl_mode == privilege))
+		return;
+	if (pg_class_aclcheck(entry->topic.relid, role, privilege) != ACLCHECK_OK)
+		raise_no_privilege(&entry->topic, privilege);
+	entry->acl_generation = generation;
+	entry->acl_role = role;
+	entry->acl_mode = privilege;
+}
+
+static void
+raise_no_privilege(const MqTopic *topic, AclMode privilege)
+{
+	const char *relation = qualified_name(topic->relid);
+	const char *word = (privilege & ACL_INSERT) ? "INSERT" : "SELECT";
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for topic %s", topic->name),
+			 errdetail("%s privilege on %s is required.", word, relation),
+			 errhint("GRANT %s ON %s TO %s;", word, relation,
+					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
+static const char *
+qualified_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name_or_temp(get_rel_namespace(relid)),
+									  get_rel_name(relid));
+}
+
+/*
+ * A topic that was written to and has no files has lost them: to pg_upgrade,
+ * say, which carries over the catalog and not pg_mq.
+ */
+static void
+check_files(TopicEntry *entry)
+{
+	const MqTopic *topic = &entry->topic;
+
+	if (mq_log_partitions_on_disk(MyDatabaseId, &topic->uuid) == 0)
+	{
+		char	   *uuid = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&topic->uuid)));
+
+		ereport(mq_allow_missing_logs ? WARNING : ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("log files of topic \"%s\" are missing", topic->name),
+				 errdetail("Messages were written to the topic, but folder pg_mq/%u/%s holds no partition.",
+						   MyDatabaseId, uuid),
+				 mq_allow_missing_logs ? 0 :
+				 errhint("Restore the folder, or set mq.allow_missing_logs to go on with an empty topic.")));
+		pfree(uuid);
+	}
+	entry->check_files = false;
+}
+
+void
+mq_topic_raise_unknown(const char *name)
+{
+	const char *similar = similar_name(name);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("topic \"%s\" does not exist", name),
+			 similar != NULL ? errhint("Perhaps you meant \"%s\".", similar) : 0));
+}
+
+/* The topic whose name is nearest, if it is near; NULL if none is. */
+static char *
+similar_name(const char *name)
+{
+	int			len = strlen(name);
+	int			best = Min(HINT_DISTANCE, len / 2);
+	char	   *similar = NULL;
+	ListCell   *lc;
+
+	if (len > MQ_MAX_TOPIC_NAME)
+		return NULL;
+	foreach(lc, mq_topic_names())
+	{
+		char	   *candidate = lfirst(lc);
+		int			distance;
+
+		CHECK_FOR_INTERRUPTS();
+		distance = varstr_levenshtein_less_equal(name, len, candidate, strlen(candidate),
+												 1, 1, 1, best, true);
+		/* the same name: its relation is gone, see mq_topic_identity_insert() */
+		if (distance == 0)
+			continue;
+		if (distance <= best && (similar == NULL || distance < best))
+		{
+			similar = candidate;
+			best = distance;
+		}
+	}
+	return similar;
+}
+
+void
+mq_topic_check_partition(const MqTopic *topic, int32 partition)
+{
+	if (unlikely(partition < 0 || partition >= topic->partitions))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("partition %d of topic \"%s\" does not exist", partition, topic->name),
+				 errdetail("The topic has %d partitions, numbered from 0.", topic->partitions)));
+}
+
+void
+mq_topic_key(const MqTopic *topic, int32 partition, MqLogKey *key)
+{
+	key->dboid = MyDatabaseId;
+	key->partition = partition;
+	key->topic = topic->uuid;
+}
+
+/*
+ * Tries once per subtransaction.  The row is updated as part of the user's
+ * transaction, so the mark stands or falls with the messages; while another
+ * transaction does the same we leave it alone, and whichever comes next sees
+ * to it.
+ */
+void
+mq_topic_mark_written(MqTopic *topic)
+{
+	TopicEntry *entry;
+	MqTopicRow	row;
+
+	if (topic->ever_written)
+		return;
+	entry = last_entry;
+	if (entry == NULL || topic != &entry->topic)
+		entry = hash_search(entries, topic->name, HASH_FIND, NULL);
+	if (entry == NULL || (entry->mark_lxid == MyProc->lxid &&
+						  entry->mark_subid == GetCurrentSubTransactionId()))
+		return;
+	entry->mark_lxid = MyProc->lxid;
+	entry->mark_subid = GetCurrentSubTransactionId();
+
+	if (!mq_topic_rows_find_relation(topic->relid, &row) || row.database != MyDatabaseId)
+		return;
+	if (row.ever_written)
+	{
+		/* what we wrote ourselves may yet be rolled back */
+		topic->ever_written = entry->topic.ever_written = !row.ours;
+		return;
+	}
+	row.ever_written = true;
+	(void) mq_topic_rows_update(&row);
+}
+
+List *
+mq_topic_names(void)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, mq_topic_rows_list())
+		names = lappend(names, pstrdup(((MqTopicRow *) lfirst(lc))->name));
+	return names;
+}
+
+/* The owner is asked for before the lock, or anybody could stop all producers. */
+MqTopic *
+mq_topic_open_owned(const char *name, LOCKMODE lockmode)
+{
+	Oid			relid = mq_topic_relation(name);
+	MqTopic    *topic;
+
+	if (OidIsValid(relid))
+		mq_topic_check_owner(relid, name);
+	topic = mq_topic_open(name, lockmode, 0);
+	mq_topic_check_owner(topic->relid, name);
+	return topic;
+}
+
+void
+mq_topic_check_owner(Oid relid, const char *name)
+{
+	HeapTuple	tuple;
+	Oid			owner;
+
+	if (pg_class_ownercheck(relid, GetUserId()))
+		return;
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	if (!HeapTupleIsValid(tuple))
+		return;					/* dropped a moment ago: the lookup that follows says so */
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("must be owner of topic %s", name),
+			 errdetail("The owner is role %s.", quote_identifier(GetUserNameFromId(owner, true))),
+			 errhint("Act as the owner, or let the owner ALTER FOREIGN TABLE %s OWNER TO %s;",
+					 qualified_name(relid), quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
+Oid
+mq_topic_relation(const char *name)
+{
+	MqTopicRow	row;
+
+	if (strlen(name) > MQ_MAX_TOPIC_NAME || !mq_topic_rows_find(name, &row) ||
+		!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(row.relation)))
+		return InvalidOid;
+	return row.relation;
+}
+
+bool
+mq_topic_is_topic(Oid relid)
+{
+	MqTopicRow	row;
+
+	return mq_topic_rows_find_relation(relid, &row);
+}

@@ -1,0 +1,63 @@
+/*
+ * mq_topic.h
+ *	  Topics: lookup, cache, permission check.
+ *
+ * A topic is a foreign table (its privileges are the topic's, its options the
+ * topic's options) and a row of mq_internal.topics (its identity).  MqTopic
+ * structs live in a per-backend cache that relcache invalidations empty; a
+ * pointer is good until the next lookup.
+ */
+#ifndef MQ_TOPIC_H
+#define MQ_TOPIC_H
+
+#include "base/mq_types.h"
+#include "nodes/parsenodes.h"
+#include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
+#include "storage/mq_log.h"
+
+typedef struct MqTopic
+{
+	char		name[MQ_MAX_TOPIC_NAME + 1];
+	Oid			relid;
+	pg_uuid_t	uuid;
+	bool		ever_written;	/* may be stale false; never stale true */
+	bool		created_here;	/* by the transaction in progress */
+	int32		partitions;
+	MqLogConfig log;
+	int32		max_message_bytes;
+	int32		batch_size;
+	MqCodec		codec;
+	bool		log_append_time;
+} MqTopic;
+
+/*
+ * called by the doors.  Take the lock, which the transaction keeps; producers
+ * take RowExclusiveLock and pay for it once per subtransaction, readers
+ * AccessShareLock, views NoLock.  A privilege (any of the bits; 0 = none, for
+ * those who only look at the topic) is checked for GetUserId(); then lost log
+ * files are refused as well.  Raise 42501, 55000 (not preloaded, files lost),
+ * 42704 (_missing_ok returns NULL instead).
+ */
+extern MqTopic *mq_topic_open(const char *name, LOCKMODE lockmode, AclMode privilege);
+extern MqTopic *mq_topic_open_missing_ok(const char *name, LOCKMODE lockmode, AclMode privilege);
+extern void mq_topic_check_partition(const MqTopic *topic, int32 partition);	/* 22023 */
+extern void mq_topic_key(const MqTopic *topic, int32 partition, MqLogKey *key);
+
+/* called by produce: notes in the catalog that files may exist from now on.  Never waits. */
+extern void mq_topic_mark_written(MqTopic *topic);
+
+/* called by views: all topics of this database, names as char * */
+extern List *mq_topic_names(void);
+
+/* called by DDL; refuses before it locks: 42501 unless the role owns the relation */
+extern MqTopic *mq_topic_open_owned(const char *name, LOCKMODE lockmode);
+extern void mq_topic_check_owner(Oid relid, const char *name);
+extern Oid	mq_topic_relation(const char *name);	/* InvalidOid: none */
+extern bool mq_topic_is_topic(Oid relid);
+extern void mq_topic_raise_unknown(const char *name) pg_attribute_noreturn();	/* 42704 */
+
+/* called by _PG_init */
+extern void mq_topic_init(void);
+
+#endif							/* MQ_TOPIC_H */

@@ -1,0 +1,175 @@
+/*
+ * mq_xact_topics.c
+ *	  The topics that a transaction has created and dropped.
+ *
+ * Catalog rows roll back by themselves, files do not.  So the files of a
+ * dropped topic go after commit, through the janitor; and those of a topic
+ * that was created here, and appended to just before a commit that failed, go
+ * the same way.  Room in the janitor's queue is reserved before commit: after
+ * it nothing may fail.
+ *
+ * Locking: none of its own.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "broker/mq_xact.h"
+#include "broker/mq_xact_topics.h"
+#include "storage/mq_log.h"
+
+/* A topic created or dropped by this transaction. */
+typedef struct TopicNote
+{
+	pg_uuid_t	topic;
+	Oid			dboid;
+	int			level;			/* of the subtransaction that did it */
+	bool		drop;
+	bool		reserved;		/* has a place in the janitor's queue */
+	struct TopicNote *next;
+} TopicNote;
+
+/* In the transaction's memory, forgotten with it. */
+static TopicNote *notes = NULL;
+
+/* Nest level of the subtransaction that dropped the extension; 0 = none. */
+static int	drops_database_level = 0;
+
+static void add_note(Oid dboid, const pg_uuid_t *topic, bool drop);
+
+void
+mq_xact_note_create(const pg_uuid_t *topic)
+{
+	add_note(MyDatabaseId, topic, false);
+}
+
+void
+mq_xact_note_drop(Oid dboid, const pg_uuid_t *topic)
+{
+	add_note(dboid, topic, true);
+}
+
+/* The extension goes: every folder of this database is a stranger once this has committed. */
+void
+mq_xact_note_drop_database(void)
+{
+	(void) mq_xact_begin();
+	if (drops_database_level == 0)
+		drops_database_level = GetCurrentTransactionNestLevel();
+}
+
+bool
+mq_xact_created_here(const pg_uuid_t *topic)
+{
+	TopicNote  *note;
+
+	for (note = notes; note != NULL; note = note->next)
+	{
+		if (!note->drop && memcmp(&note->topic, topic, UUID_LEN) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool
+mq_xact_dropped_here(const pg_uuid_t *topic)
+{
+	TopicNote  *note;
+
+	for (note = notes; note != NULL; note = note->next)
+	{
+		if (note->drop && memcmp(&note->topic, topic, UUID_LEN) == 0)
+			return true;
+	}
+	return false;
+}
+
+void
+mq_xact_topics_end_sub(bool aborted, int level)
+{
+	TopicNote **link;
+
+	if (drops_database_level >= level)
+		drops_database_level = aborted ? 0 : level - 1;
+	for (link = &notes; *link != NULL;)
+	{
+		TopicNote  *note = *link;
+
+		if (note->level >= level && aborted)
+		{
+			*link = note->next;
+			continue;
+		}
+		if (note->level >= level)
+			note->level = level - 1;
+		link = &note->next;
+	}
+}
+
+/* Room for the topics dropped, and for those created that this commit will give files. */
+void
+mq_xact_topics_reserve(void)
+{
+	TopicNote  *note;
+
+	if (drops_database_level > 0)
+	{
+		pg_uuid_t  *topics;
+		int			n;
+		int			i;
+
+		topics = mq_log_list_topics(MyDatabaseId, &n);
+		for (i = 0; i < n; i++)
+		{
+			if (!mq_xact_dropped_here(&topics[i]))
+				add_note(MyDatabaseId, &topics[i], true);
+		}
+	}
+	for (note = notes; note != NULL; note = note->next)
+	{
+		if (!note->drop && !mq_xact_has_pending(&note->topic))
+			continue;
+		mq_log_drop_reserve(1);
+		note->reserved = true;
+	}
+}
+
+/* Dropped topics go when the transaction has committed, created ones when it has failed. */
+void
+mq_xact_topics_hand_over(bool committed)
+{
+	TopicNote  *note;
+
+	for (note = notes; note != NULL; note = note->next)
+	{
+		if (!note->reserved)
+			continue;
+		if (note->drop == committed)
+			mq_log_drop_hand_over(note->dboid, &note->topic);
+		else
+			mq_log_drop_unreserve(1);
+		note->reserved = false;
+	}
+}
+
+void
+mq_xact_topics_forget(void)
+{
+	notes = NULL;
+	drops_database_level = 0;
+}
+
+static void
+add_note(Oid dboid, const pg_uuid_t *topic, bool drop)
+{
+	TopicNote  *note = MemoryContextAllocZero(mq_xact_begin(), sizeof(TopicNote));
+
+	note->topic = *topic;
+	note->dboid = dboid;
+	note->level = GetCurrentTransactionNestLevel();
+	note->drop = drop;
+	note->next = notes;
+	notes = note;
+}

@@ -1,0 +1,25 @@
+/*
+ * mq_xact_topics.h
+ *	  The topics that a transaction has created and dropped.
+ */
+#ifndef MQ_XACT_TOPICS_H
+#define MQ_XACT_TOPICS_H
+
+#include "utils/uuid.h"
+
+/* called by mq_topic_identity; taken back when the subtransaction fails */
+extern void mq_xact_note_create(const pg_uuid_t *topic);
+extern void mq_xact_note_drop(Oid dboid, const pg_uuid_t *topic);
+extern void mq_xact_note_drop_database(void);
+extern bool mq_xact_created_here(const pg_uuid_t *topic);
+extern bool mq_xact_dropped_here(const pg_uuid_t *topic);
+
+/* called by mq_xact at the end of a subtransaction (never raises) and before commit (raises 53400) */
+extern void mq_xact_topics_end_sub(bool aborted, int level);
+extern void mq_xact_topics_reserve(void);
+
+/* called by mq_xact at the end of the transaction; never raise */
+extern void mq_xact_topics_hand_over(bool committed);
+extern void mq_xact_topics_forget(void);
+
+#endif							/* MQ_XACT_TOPICS_H */

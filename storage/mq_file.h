@@ -1,0 +1,54 @@
+/*
+ * mq_file.h
+ *	  The only open, pread, pwrite, fsync, rename and unlink.
+ *
+ * Paths are relative to the data directory.  Functions that return bool or
+ * -1 leave errno set and never raise: they serve boot, redo and critical
+ * sections, where the caller decides what a failure means.
+ */
+#ifndef MQ_FILE_H
+#define MQ_FILE_H
+
+#include <sys/stat.h>
+
+struct iovec;
+
+/* called everywhere; never raise */
+extern int	mq_file_open(const char *path, int flags);	/* O_CLOEXEC, O_BINARY; -1 */
+extern void mq_file_close(int fd);
+extern int64 mq_file_pread(int fd, void *buf, size_t len, off_t position);	/* short only at the end; -1 */
+extern bool mq_file_pwrite(int fd, const void *buf, size_t len, off_t position);
+extern bool mq_file_pwritev(int fd, struct iovec *iov, int iovcnt, off_t position);
+extern bool mq_file_sync(int fd);
+extern bool mq_file_sync_path(const char *path, bool is_dir);
+extern bool mq_file_truncate(int fd, off_t size);
+extern bool mq_file_rename(const char *from, const char *to);
+extern bool mq_file_unlink(const char *path);
+extern bool mq_file_mkdir(const char *path);	/* true also when it is there */
+extern int64 mq_file_size(const char *path);	/* -1 */
+extern int64 mq_file_size_fd(int fd);
+extern bool mq_file_exists(const char *path);	/* false with ENOENT only when it is not there */
+extern bool mq_file_is_symlink(const char *path);
+extern int64 mq_file_disk_free(const char *path);	/* bytes an ordinary user may still take; -1 */
+
+/*
+ * Reserves space behind the file's end without changing its size.  False
+ * with ENOSPC or EDQUOT when there is none; file systems that cannot reserve
+ * count as success.
+ */
+extern bool mq_file_reserve(int fd, off_t from, off_t to);
+
+/*
+ * Calls fn for each name in the directory but . and ..; stops when fn returns
+ * false.  False when the directory cannot be read (errno ENOENT: not there).
+ * No palloc: the checkpointer calls it inside a critical section.
+ */
+extern bool mq_file_list(const char *path, bool (*fn) (void *arg, const char *name), void *arg);
+
+/* Removes a folder and all in it; files are cut to nothing first so that space returns at once. */
+extern bool mq_file_remove_tree(const char *path);
+
+/* The error code for errno of a failed file call: 53100, 58030 ... */
+extern int	mq_file_errcode(void);
+
+#endif							/* MQ_FILE_H */

@@ -1,0 +1,207 @@
+/*
+ * mq_log.h
+ *	  The face of storage: what one partition's log can do.
+ *
+ * An MqLog is a slot of the shared table of open partitions.  Opening pins
+ * the slot for this process; pins end with mq_log_unpin() or, in backends,
+ * all together at transaction end.  Formats, locks and the recovery story
+ * are in storage/README.md.
+ */
+#ifndef MQ_LOG_H
+#define MQ_LOG_H
+
+#include "access/xlogdefs.h"
+#include "base/mq_types.h"
+#include "datatype/timestamp.h"
+#include "storage/mq_batch.h"
+
+struct Latch;
+
+typedef struct MqLogShared MqLog;
+
+/* log_start <= lso <= hw <= leo */
+typedef struct MqLogOffsets
+{
+	MqOffset	log_start;
+	MqOffset	lso;
+	MqOffset	hw;
+	MqOffset	leo;
+	MqEpoch		epoch;
+} MqLogOffsets;
+
+/* The topic options an append obeys. */
+typedef struct MqLogConfig
+{
+	int64		segment_bytes;
+	int64		segment_ms;
+} MqLogConfig;
+
+/* A sealed batch on its way into the log; offset and epoch are filled in. */
+typedef struct MqLogBatch
+{
+	uint8	   *data;
+	int32		length;
+	int32		count;
+	MqTimestamp max_timestamp;
+} MqLogBatch;
+
+/* What an appender remembers of a range until it is published or aborted. */
+typedef struct MqLogRange
+{
+	MqLog	   *log;
+	int32		slot;			/* in the pool of ranges; -1 = none yet */
+	MqOffset	base;
+	MqOffset	next;
+	XLogRecPtr	end_lsn;
+} MqLogRange;
+
+/* called by backends: opening.  Raise 53400 when the table is full, XX001/58030 when a file is unusable */
+extern MqLog *mq_log_open(const MqLogKey *key);
+extern void mq_log_unpin(MqLog *log);
+extern void mq_log_unpin_all(void);		/* never raises */
+extern void mq_log_release(void);	/* at transaction end: pins and spare range; never raises */
+extern int	mq_log_slot(const MqLog *log);
+extern const MqLogKey *mq_log_key(const MqLog *log);
+extern bool mq_log_has_files(const MqLog *log);
+extern bool mq_log_is_dropped(const MqLog *log);
+extern void mq_log_offsets(MqLog *log, MqLogOffsets *out);
+extern int	mq_log_partitions_on_disk(Oid dboid, const pg_uuid_t *topic);
+
+/*
+ * called by producers.  mq_log_append() appends the first batches of the
+ * array, as many as one lock hold takes (at least one), returns how many and
+ * extends *range, or makes it a new range and sets *is_new.  Raises; then
+ * nothing was appended.  fxid 0 = not transactional.
+ */
+extern int	mq_log_append(MqLog *log, const MqLogConfig *config, uint64 fxid,
+						  MqLogBatch *batches, int n, MqLogRange *range, bool *is_new);
+
+/* Never raise, never allocate.  commit_lsn: where the commit record ends. */
+extern void mq_log_publish(const MqLogRange *ranges, int n, XLogRecPtr commit_lsn);
+extern void mq_log_abort(const MqLogRange *ranges, int n, uint64 fxid);
+
+/* Flushes WAL up to where the range ends; for appends outside transactions. */
+extern void mq_log_flush(const MqLogRange *range);
+
+/* called by readers */
+typedef struct MqLogReader MqLogReader;
+
+typedef enum MqLogDamage
+{
+	MQ_LOG_DAMAGE_ERROR,		/* raise XX001 */
+	MQ_LOG_DAMAGE_SKIP			/* WARNING, go on behind it */
+} MqLogDamage;
+
+/* One whole visible batch, its CRC checked; data stays valid until the next call. */
+typedef struct MqLogBatchView
+{
+	const uint8 *data;
+	MqBatchInfo info;
+	MqOffset	next_offset;	/* where to go on after this batch */
+} MqLogBatchView;
+
+/* Reads batches that hold offsets of [from, limit); result lives in the current memory context. */
+extern MqLogReader *mq_log_reader_begin(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damage);
+extern bool mq_log_reader_next(MqLogReader *reader, MqLogBatchView *view);
+extern void mq_log_reader_end(MqLogReader *reader);
+
+/* Base offset of the first batch that can hold a record with timestamp >= ts; limit when there is none. */
+extern MqOffset mq_log_search_time(MqLog *log, MqTimestamp ts, MqOffset limit);
+
+/* called by views */
+typedef enum MqLogState
+{
+	MQ_LOG_ACTIVE,
+	MQ_LOG_DAMAGED,				/* readable around the damage */
+	MQ_LOG_DISABLED				/* a file error keeps it closed */
+} MqLogState;
+
+typedef struct MqLogInfo
+{
+	MqLogOffsets offsets;
+	MqLogState	state;
+	int			segments;
+	int64		size_bytes;
+	MqTimestamp oldest_timestamp;	/* MQ_NO_TIMESTAMP when empty */
+	MqTimestamp newest_timestamp;
+	TimestampTz last_append_at;		/* 0 = not since the start of the server */
+} MqLogInfo;
+
+typedef struct MqLogSegmentInfo
+{
+	MqOffset	base;
+	MqOffset	next;
+	int64		log_bytes;
+	int64		batches_bytes;
+	MqTimestamp min_timestamp;
+	MqTimestamp max_timestamp;
+	bool		active;
+	bool		damaged;
+	char		path[128];		/* of the .log, relative to the data directory */
+} MqLogSegmentInfo;
+
+typedef struct MqLogInflight
+{
+	MqLogKey	key;
+	uint64		fxid;
+	MqOffset	base;
+	MqOffset	next;
+	TimestampTz since;
+	bool		committed;		/* waits for its commit record to be flushed */
+	bool		blocks_lso;
+} MqLogInflight;
+
+extern void mq_log_info(MqLog *log, MqLogInfo *info);
+extern MqLogSegmentInfo *mq_log_segments(MqLog *log, int *n);
+extern MqLogInflight *mq_log_inflight(int *n);
+
+/*
+ * called for DROP: reserve room for hand-overs before commit (raises 53400),
+ * hand over or give back after it (never raise).  Zero uuid = the whole
+ * database.
+ */
+extern void mq_log_drop_reserve(int n);
+extern void mq_log_drop_hand_over(Oid dboid, const pg_uuid_t *topic);
+extern void mq_log_drop_unreserve(int n);
+
+/* called by the first backend of a database after a boot */
+extern bool mq_log_sweep_begin(Oid dboid);	/* false: done already; true: holds the sweep lock */
+extern pg_uuid_t *mq_log_list_topics(Oid dboid, int *n);
+extern void mq_log_sweep_end(Oid dboid, bool done);
+
+/* called by workers; each does its share and returns whether more waits */
+extern bool mq_log_prepare_ahead(void);
+extern bool mq_log_drop_pending(void);
+extern bool mq_log_publish_flushed(void);
+extern bool mq_log_wake_standby(void);
+extern void mq_log_sweep_databases(bool (*exists) (Oid dboid));
+
+/* Set once in _PG_init: storage tells the broker that the LSO of a slot moved. */
+extern void (*mq_log_publish_hook) (int slot, MqOffset lso);
+
+/* The question back, on a standby: does anybody sleep on this slot? */
+extern bool (*mq_log_sleepers_hook) (int slot);
+
+/* Who is woken when there is work; latch NULL = gone. */
+typedef enum MqLogWorker
+{
+	MQ_LOG_WORKER_JANITOR,
+	MQ_LOG_WORKER_SETTLER
+} MqLogWorker;
+
+#define MQ_LOG_WORKERS 2
+
+extern void mq_log_set_worker(MqLogWorker worker, struct Latch *latch);
+extern void mq_log_kick_settler(void);
+extern void mq_log_kick_database_sweep(void);	/* a database was dropped */
+extern bool mq_log_database_sweep_wanted(void); /* reads and clears */
+
+/* shared memory; tranches are set by mq_shmem.c in every process */
+extern int	mq_log_tranche_append;
+extern int	mq_log_tranche_sync;
+extern int	mq_log_tranche_table;
+extern bool mq_log_is_attached(void);
+extern Size mq_log_shmem_size(void);
+extern void mq_log_shmem_init(bool found);
+
+#endif							/* MQ_LOG_H */

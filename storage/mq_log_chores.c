@@ -1,0 +1,431 @@
+/*
+ * mq_log_chores.c
+ *	  What workers do for the logs: space ahead, drops, sweeps.
+ *
+ * Nothing here is needed for correctness of an append: without a worker an
+ * append reserves and rolls by itself, and a dropped topic's files wait for
+ * the next worker, or for the sweep after the next boot.
+ *
+ * Locking: the append lock while a prepared segment is announced, the table
+ *			lock for the queue of drops; the sweep lock from
+ *			mq_log_sweep_begin() to _end(), over catalog reads.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "base/mq_faults.h"
+#include "storage/mq_file.h"
+#include "storage/mq_log_internal.h"
+#include "storage/mq_log_recover.h"
+#include "storage/mq_log_wal.h"
+#include "storage/mq_segment.h"
+
+/* A growing array of what a folder holds. */
+typedef struct Collected
+{
+	MqLogKey	key;
+	MqLogKey   *keys;
+	int			n;
+	int			room;
+} Collected;
+
+static void prepare(MqLog *log);
+static bool extend_reservation(MqLog *log, MqSegmentFile kind, MqOffset base, int64 end, int64 *reserved);
+static bool make_next(const MqLogKey *key);
+static bool next_drop(MqDropEntry *entry);
+static bool collect_topic(void *arg, const char *name);
+static bool collect_partition(void *arg, const char *name);
+static bool collect_database(void *arg, const char *name);
+static bool collect_databases_topic(void *arg, const char *name);
+static void add_key(Collected *c);
+static bool count_entry(void *arg, const char *name);
+
+/* Reserves the next step of segments that asked, prepares the next segment where the active one is half full. */
+bool
+mq_log_prepare_ahead(void)
+{
+	int			i;
+
+	if (RecoveryInProgress() ||
+		pg_atomic_exchange_u32(&mq_log_table->space_wanted, 0) == 0)
+		return false;
+	for (i = 0; i < mq_log_table->slots; i++)
+	{
+		MqLog	   *log = &mq_log_slots[i];
+
+		if (!log->wants_space)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		log->wants_space = false;	/* whatever happens, it may ask again */
+		log = mq_log_open(&log->key);
+		prepare(log);
+		mq_log_unpin(log);
+	}
+	return pg_atomic_read_u32(&mq_log_table->space_wanted) != 0;
+}
+
+/* Removes what committed drops have left: the record is flushed before anything is unlinked. */
+bool
+mq_log_drop_pending(void)
+{
+	MqDropEntry entry;
+	bool		removed;
+
+	if (RecoveryInProgress())
+		return false;
+	while (next_drop(&entry))
+	{
+		CHECK_FOR_INTERRUPTS();
+		MQ_FAULT("drop_before_wal");
+		XLogFlush(mq_log_wal_drop(entry.dboid, &entry.topic));
+		MQ_FAULT("drop_before_unlink");
+		removed = mq_log_remove_files(entry.dboid, &entry.topic);
+
+		/* what could not be removed waits at the end of the queue */
+		LWLockAcquire(&mq_log_table->lock, LW_EXCLUSIVE);
+		mq_log_table->drop_count--;
+		memmove(&mq_log_table->drops[0], &mq_log_table->drops[1],
+				sizeof(MqDropEntry) * mq_log_table->drop_count);
+		if (!removed)
+			mq_log_table->drops[mq_log_table->drop_count++] = entry;
+		LWLockRelease(&mq_log_table->lock);
+		if (!removed)
+			return true;
+	}
+	return false;
+}
+
+/* Hands over the folders of databases that are gone. */
+void
+mq_log_sweep_databases(bool (*exists) (Oid dboid))
+{
+	Collected	c;
+	int			i;
+
+	memset(&c, 0, sizeof(c));
+	if (RecoveryInProgress() || !mq_file_list(MQ_SEGMENT_ROOT, collect_database, &c))
+		return;
+	for (i = 0; i < c.n; i++)
+	{
+		static const pg_uuid_t whole;
+
+		if (exists(c.keys[i].dboid))
+			continue;
+		MQ_FAULT("sweep_database");
+		XLogFlush(mq_log_wal_drop(c.keys[i].dboid, &whole));
+		mq_log_remove_files(c.keys[i].dboid, &whole);
+	}
+	if (c.keys != NULL)
+		pfree(c.keys);
+}
+
+void
+mq_log_drop_reserve(int n)
+{
+	bool		full;
+
+	LWLockAcquire(&mq_log_table->lock, LW_EXCLUSIVE);
+	full = mq_log_table->drop_count + mq_log_table->drop_reserved + n > MQ_DROP_QUEUE_SIZE;
+	if (!full)
+		mq_log_table->drop_reserved += n;
+	LWLockRelease(&mq_log_table->lock);
+	if (full)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many topics are being dropped"),
+				 errdetail("At most %d can wait for their files to be removed.", MQ_DROP_QUEUE_SIZE),
+				 errhint("Drop fewer topics in one transaction, or wait a moment.")));
+}
+
+/* Uses one reserved place. */
+void
+mq_log_drop_hand_over(Oid dboid, const pg_uuid_t *topic)
+{
+	MqDropEntry *entry;
+
+	LWLockAcquire(&mq_log_table->lock, LW_EXCLUSIVE);
+	Assert(mq_log_table->drop_reserved > 0);
+	mq_log_table->drop_reserved--;
+	entry = &mq_log_table->drops[mq_log_table->drop_count++];
+	entry->dboid = dboid;
+	entry->topic = *topic;
+	LWLockRelease(&mq_log_table->lock);
+	mq_log_kick(MQ_LOG_WORKER_JANITOR);
+}
+
+void
+mq_log_drop_unreserve(int n)
+{
+	LWLockAcquire(&mq_log_table->lock, LW_EXCLUSIVE);
+	Assert(mq_log_table->drop_reserved >= n);
+	mq_log_table->drop_reserved -= n;
+	LWLockRelease(&mq_log_table->lock);
+}
+
+/*
+ * True for the one process of this database that must compare the folders
+ * with the catalog; the others wait here until it has, and get false.  Until
+ * then nobody appends in this database, so a folder without a topic is a
+ * leftover of a crash.
+ */
+bool
+mq_log_sweep_begin(Oid dboid)
+{
+	bool		swept;
+	int			i;
+
+	if (RecoveryInProgress())
+		return false;
+	LWLockAcquire(&mq_log_table->sweep_lock, LW_EXCLUSIVE);
+	LWLockAcquire(&mq_log_table->lock, LW_SHARED);
+	swept = mq_log_table->swept_overflow;
+	for (i = 0; i < mq_log_table->swept && !swept; i++)
+		swept = mq_log_table->swept_databases[i] == dboid;
+	LWLockRelease(&mq_log_table->lock);
+	if (swept)
+		LWLockRelease(&mq_log_table->sweep_lock);
+	return !swept;
+}
+
+void
+mq_log_sweep_end(Oid dboid, bool done)
+{
+	LWLockAcquire(&mq_log_table->lock, LW_EXCLUSIVE);
+	if (done && mq_log_table->swept < MQ_SWEPT_MAX)
+		mq_log_table->swept_databases[mq_log_table->swept++] = dboid;
+	else if (done)
+		mq_log_table->swept_overflow = true;
+	LWLockRelease(&mq_log_table->lock);
+	LWLockRelease(&mq_log_table->sweep_lock);
+}
+
+/* The topics that have a folder in this database; palloc'd. */
+pg_uuid_t *
+mq_log_list_topics(Oid dboid, int *n)
+{
+	Collected	c;
+	char		path[MQ_SEGMENT_PATH_MAX];
+	pg_uuid_t  *result = NULL;
+	int			i;
+
+	memset(&c, 0, sizeof(c));
+	c.key.dboid = dboid;
+	snprintf(path, sizeof(path), "%s/%u", MQ_SEGMENT_ROOT, dboid);
+	if (!mq_file_list(path, collect_topic, &c) && errno != ENOENT)
+		mq_log_file_error("read", path, WARNING);
+	if (c.n > 0)
+	{
+		result = palloc(sizeof(pg_uuid_t) * c.n);
+		for (i = 0; i < c.n; i++)
+			result[i] = c.keys[i].topic;
+		pfree(c.keys);
+	}
+	*n = c.n;
+	return result;
+}
+
+int
+mq_log_partitions_on_disk(Oid dboid, const pg_uuid_t *topic)
+{
+	char		path[MQ_SEGMENT_PATH_MAX];
+	int			n = 0;
+
+	mq_segment_topic_dir(path, dboid, topic);
+	if (!mq_file_list(path, count_entry, &n) && errno != ENOENT)
+		mq_log_file_error("read", path, ERROR);
+	return n;
+}
+
+/* Every partition that has a folder; palloc'd. */
+MqLogKey *
+mq_log_list_all(int *n)
+{
+	Collected	c;
+
+	memset(&c, 0, sizeof(c));
+	if (!mq_file_list(MQ_SEGMENT_ROOT, collect_databases_topic, &c) && errno != ENOENT)
+		mq_log_file_error("read", MQ_SEGMENT_ROOT, WARNING);
+	*n = c.n;
+	return c.keys;
+}
+
+/*
+ * Works from a copy of the log's end, without locks, and announces the result
+ * if the active segment is still the same.
+ */
+static void
+prepare(MqLog *log)
+{
+	MqLogEnd	end;
+	MqLogConfig config;
+	int64		log_reserved;
+	int64		batches_reserved;
+	bool		half_full;
+	bool		next_ready;
+
+	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+	end = log->end;
+	config = log->config;
+	log_reserved = log->log_reserved;
+	batches_reserved = log->batches_reserved;
+	next_ready = log->next_ready;
+	LWLockRelease(&log->append_lock);
+	if (log->dropped || end.segment < 0 || config.segment_bytes == 0)
+		return;
+
+	half_full = end.position >= config.segment_bytes / 2;
+	if (log_reserved < config.segment_bytes && log_reserved > 0 &&
+		!extend_reservation(log, MQ_SEGMENT_LOG, end.segment, config.segment_bytes, &log_reserved))
+		return;
+	if (batches_reserved < config.segment_bytes / 4 && batches_reserved > 0 &&
+		!extend_reservation(log, MQ_SEGMENT_BATCHES, end.segment, config.segment_bytes, &batches_reserved))
+		return;
+	if (half_full && !next_ready)
+		next_ready = make_next(&log->key);
+
+	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+	if (log->end.segment == end.segment)
+	{
+		log->log_reserved = Max(log->log_reserved, log_reserved);
+		log->batches_reserved = Max(log->batches_reserved, batches_reserved);
+	}
+	log->next_ready = log->next_ready || (next_ready && !log->dropped);
+	LWLockRelease(&log->append_lock);
+}
+
+/* A full disk here is no error: the append that needs the space will say so. */
+static bool
+extend_reservation(MqLog *log, MqSegmentFile kind, MqOffset base, int64 segment_bytes, int64 *reserved)
+{
+	int64		target = mq_segment_reserve_target(kind, 0, *reserved, segment_bytes);
+	int			fd = mq_segment_open(&log->key, base, kind, false);
+
+	if (fd < 0 || !mq_file_reserve(fd, *reserved, target))
+		return false;
+	*reserved = target;
+	return true;
+}
+
+/* Two empty files with one step reserved, flushed. */
+static bool
+make_next(const MqLogKey *key)
+{
+	char		path[MQ_SEGMENT_PATH_MAX];
+	MqSegmentFile kind;
+	bool		ok = true;
+
+	for (kind = MQ_SEGMENT_LOG; ok && kind <= MQ_SEGMENT_BATCHES; kind++)
+	{
+		int			fd;
+
+		mq_segment_path(path, key, MQ_SEGMENT_NEXT, kind);
+		fd = mq_file_open(path, O_RDWR | O_CREAT | O_TRUNC);
+		ok = fd >= 0 &&
+			mq_file_reserve(fd, 0, mq_segment_reserve_target(kind, 0, 0, PG_INT64_MAX)) &&
+			mq_file_sync(fd);
+		mq_file_close(fd);
+	}
+	MQ_FAULT("next_prepared");
+	return ok;
+}
+
+/* The oldest hand-over, which stays queued until its files are gone. */
+static bool
+next_drop(MqDropEntry *entry)
+{
+	bool		any;
+
+	LWLockAcquire(&mq_log_table->lock, LW_SHARED);
+	any = mq_log_table->drop_count > 0;
+	if (any)
+		*entry = mq_log_table->drops[0];
+	LWLockRelease(&mq_log_table->lock);
+	return any;
+}
+
+static bool
+collect_database(void *arg, const char *name)
+{
+	Collected  *c = (Collected *) arg;
+	uint32		oid;
+
+	if (mq_segment_parse_number(name, PG_UINT32_MAX, &oid))
+	{
+		c->key.dboid = oid;
+		add_key(c);
+	}
+	return true;
+}
+
+static bool
+collect_topic(void *arg, const char *name)
+{
+	Collected  *c = (Collected *) arg;
+
+	if (mq_segment_parse_uuid(name, &c->key.topic))
+		add_key(c);
+	return true;
+}
+
+/* Goes down two levels, for mq_log_list_all(). */
+static bool
+collect_databases_topic(void *arg, const char *name)
+{
+	Collected  *c = (Collected *) arg;
+	char		path[MQ_SEGMENT_PATH_MAX];
+	pg_uuid_t  *topics;
+	uint32		oid;
+	int			n;
+	int			i;
+
+	if (!mq_segment_parse_number(name, PG_UINT32_MAX, &oid))
+		return true;
+	topics = mq_log_list_topics(oid, &n);
+	for (i = 0; i < n; i++)
+	{
+		c->key.dboid = oid;
+		c->key.topic = topics[i];
+		mq_segment_topic_dir(path, oid, &topics[i]);
+		if (!mq_file_list(path, collect_partition, c) && errno != ENOENT)
+			mq_log_file_error("read", path, WARNING);
+	}
+	return true;
+}
+
+static bool
+collect_partition(void *arg, const char *name)
+{
+	Collected  *c = (Collected *) arg;
+	uint32		partition;
+
+	if (mq_segment_parse_number(name, MQ_MAX_PARTITIONS - 1, &partition))
+	{
+		c->key.partition = partition;
+		add_key(c);
+	}
+	return true;
+}
+
+static void
+add_key(Collected *c)
+{
+	if (c->n == c->room)
+	{
+		c->room = Max(64, c->room * 2);
+		c->keys = c->keys == NULL ? palloc(sizeof(MqLogKey) * c->room) :
+			repalloc_huge(c->keys, sizeof(MqLogKey) * c->room);
+	}
+	c->keys[c->n++] = c->key;
+}
+
+static bool
+count_entry(void *arg, const char *name)
+{
+	(*(int *) arg)++;
+	return true;
+}

@@ -1,0 +1,219 @@
+/*
+ * mq_log_internal.h
+ *	  Shared by the files of storage/ that make up the log, and nobody else.
+ *
+ * Locks, lowest rank first; see storage/README.md:
+ *	  table lock	the hash of open partitions, free slots, hand-overs of drops
+ *	  append lock	one per slot; the fields marked (A)
+ *	  sync lock		one per slot; held shared while bytes are on their way into
+ *					the files, exclusive by whoever takes the dirty marks and
+ *					must know that no write is under way
+ *	  range lock	spinlock on the pool's list of free ranges
+ * The table lock is never taken while an append lock is held.
+ */
+#ifndef MQ_LOG_INTERNAL_H
+#define MQ_LOG_INTERNAL_H
+
+#include "port/atomics.h"
+#include "storage/lwlock.h"
+#include "storage/mq_batches.h"
+#include "storage/mq_log.h"
+#include "storage/mq_segment.h"
+#include "storage/mq_state.h"
+#include "storage/spin.h"
+
+/* Where a log's bytes end, or ended when somebody looked. */
+typedef struct MqLogEnd
+{
+	MqOffset	segment;		/* base of the segment; -1 = no segment */
+	uint32		batches;		/* descriptors in it */
+	uint32		position;		/* bytes of its .log */
+	MqOffset	leo;
+} MqLogEnd;
+
+/* One open partition.  (A): changed under the append lock held exclusively. */
+struct MqLogShared
+{
+	MqLogKey	key;			/* constant while pinned */
+	int			slot;			/* constant */
+	bool		in_use;			/* table lock */
+	pg_atomic_uint32 pins;
+	LWLock		append_lock;
+	LWLock		sync_lock;
+
+	bool		loaded;			/* (A) the fields below were read from disk */
+	bool		has_files;		/* (A) */
+	bool		dropped;		/* (A) */
+	bool		live;			/* (A) offsets are the primary's, not a standby's guess */
+	MqLogState	state;			/* (A) */
+	MqLogEnd	end;			/* (A) end of the active segment, next offset */
+	MqEpoch		epoch;			/* (A) of the last append */
+	MqOffset	epoch_start;	/* (A) first offset of that epoch, as far as known */
+	MqTimestamp max_timestamp;	/* (A) greatest so far */
+	MqTimestamp segment_first_timestamp;	/* (A) of the active segment; MQ_NO_TIMESTAMP = empty */
+	int64		log_reserved;	/* (A) bytes reserved of the active .log; 0 = unknown */
+	int64		batches_reserved;	/* (A) */
+	MqLogConfig config;			/* (A) as the last appender knew it */
+	bool		next_ready;		/* (A) next.* is prepared */
+	bool		wants_space;	/* (A) the janitor should reserve or prepare */
+	XLogRecPtr	last_append_lsn;	/* (A) end of the last append's record */
+	TimestampTz last_append_at; /* (A) */
+	int32		range_head;		/* (A) ranges in doubt, ascending; -1 = none */
+	int32		range_tail;		/* (A) */
+	bool		waits_flush;	/* (A) a decided range waits for its WAL */
+	bool		unsettled;		/* (A) batches below the LSO may lack a settled hint */
+	MqOffset	settled_segment;	/* (A) all batches before this place are settled */
+	uint32		settled_batch;	/* (A) */
+	MqOffset	decided_segment;	/* (A) standby: where the LSO stands */
+	uint32		decided_batch;	/* (A) */
+	bool		gap;			/* (A) redo met a hole */
+	MqOffset	gap_offset;		/* (A) */
+	bool		left_in_doubt;	/* (A) found unsettled when it was loaded */
+
+	/* written under the append lock, read without */
+	pg_atomic_uint64 log_start;
+	pg_atomic_uint64 lso;
+	pg_atomic_uint64 hw;
+	pg_atomic_uint64 leo;
+	pg_atomic_uint32 segment_version;	/* changes when a segment comes or goes */
+
+	bool		dirty;			/* (A) something is not synced yet */
+	bool		dirty_dir;		/* (A) an entry of the folder */
+	bool		dirty_parents;	/* (A) the folder itself */
+	MqOffset	dirty_segment;	/* (A) lowest segment with unsynced bytes */
+
+	/* the checkpointer's copy of what it took */
+	bool		sync_wanted;
+	bool		sync_dir;
+	bool		sync_parents;
+	MqOffset	sync_segment;
+	MqLogEnd	sync_end;
+	XLogRecPtr	sync_lsn;
+};
+
+typedef enum MqRangeState
+{
+	MQ_RANGE_IN_DOUBT,
+	MQ_RANGE_COMMITTED,
+	MQ_RANGE_ABORTED
+} MqRangeState;
+
+/* One range of a partition between append and publish; fields under that partition's append lock. */
+typedef struct MqRangeShared
+{
+	int32		next;			/* in the partition's list, or the free list */
+	int32		log_slot;		/* -1 = free */
+	MqRangeState state;
+	MqOffset	base;
+	MqOffset	end;
+	uint64		fxid;
+	XLogRecPtr	end_lsn;		/* of its last append */
+	XLogRecPtr	decided_lsn;	/* what must be flushed before it may be seen */
+	TimestampTz since;
+} MqRangeShared;
+
+#define MQ_DROP_QUEUE_SIZE	4096
+#define MQ_SWEPT_MAX		512
+#define MQ_DISABLED_MAX		64
+
+typedef struct MqDropEntry
+{
+	Oid			dboid;
+	pg_uuid_t	topic;			/* all zeros = the whole database */
+} MqDropEntry;
+
+typedef struct MqLogTable
+{
+	LWLock		lock;			/* the table lock */
+	LWLock		sweep_lock;		/* one sweep at a time; held over catalog reads, taken first of all */
+	LWLock		sync_all_lock;	/* one pass over the dirty marks at a time */
+
+	int			slots;			/* mq.max_partitions at start */
+	int			clock_hand;		/* table lock: where the search for a victim goes on */
+
+	slock_t		range_lock;
+	int32		range_free;		/* range_lock: head of the free list */
+	int			ranges_used;	/* range_lock */
+
+	pg_atomic_uint64 flush_wanted;	/* a decided range waits for WAL up to here */
+	pg_atomic_uint32 flush_waiters; /* 1 = some slot has waits_flush */
+	pg_atomic_uint32 unsettled; /* 1 = some slot has unsettled batches */
+	pg_atomic_uint64 settled_below;	/* with unsettled: no transaction older than this is unsettled */
+	pg_atomic_uint32 space_wanted;	/* 1 = some slot wants_space */
+	pg_atomic_uint32 sweep_databases;	/* 1 = look for databases that are gone */
+	pg_atomic_uint32 disk_low;	/* 1 = less free than mq.min_free_disk */
+
+	pg_atomic_uint64 redo_started;	/* redo pointer of the last pass over dirty marks begun ... */
+	pg_atomic_uint64 redo_served;	/* ... and completed */
+
+	int			drop_reserved;	/* table lock */
+	int			drop_count;		/* table lock */
+	MqDropEntry drops[MQ_DROP_QUEUE_SIZE];
+
+	int			swept;			/* table lock */
+	bool		swept_overflow; /* table lock */
+	Oid			swept_databases[MQ_SWEPT_MAX];
+
+	/* what boot could not check; written by boot alone */
+	int			disabled;
+	bool		disabled_overflow;
+	MqLogKey	disabled_keys[MQ_DISABLED_MAX];
+
+	struct Latch *workers[MQ_LOG_WORKERS];	/* table lock to change */
+} MqLogTable;
+
+extern MqLogTable *mq_log_table;
+extern MqLog *mq_log_slots;
+extern MqRangeShared *mq_log_ranges;
+
+#define MQ_LOG_NO_RANGE (-1)
+
+/* mq_log_shmem.c */
+extern MqLog *mq_log_open_redo(const MqLogKey *key);	/* NULL when the table is full; not pinned by transactions */
+extern void mq_log_unpin_redo(MqLog *log);
+extern int32 mq_log_range_alloc(void);	/* raises 53400 */
+extern void mq_log_range_free(int32 range);
+extern void mq_log_kick(int worker);
+extern void mq_log_drop_slots(Oid dboid, const pg_uuid_t *topic);	/* topic NULL = all of the database */
+extern bool mq_log_same_topic(const MqLogKey *key, Oid dboid, const pg_uuid_t *topic);
+
+/* mq_log_chores.c; result is palloc'd, NULL when empty */
+extern MqLogKey *mq_log_list_all(int *n);
+
+/* Where a log ends by what is on disk. */
+typedef struct MqLogFound
+{
+	MqLogEnd	end;
+	MqDescriptorDisk last;		/* when end.batches > 0 */
+	MqLogEnd	there;			/* without what a checkpoint vouches for */
+	XLogRecPtr	vouched_redo;
+	bool		damaged;
+	const char *reason;
+} MqLogFound;
+
+/* mq_log_recover.c; false with errno when a file cannot be read */
+extern bool mq_log_find_end(const MqLogKey *key, const MqSegmentList *list, XLogRecPtr redo,
+							const MqStateCheckpoint *vouched, MqLogFound *found);
+
+/* mq_log_load.c; caller holds the append lock exclusively.  Never raises */
+extern void mq_log_load(MqLog *log);
+
+/* mq_log.c; caller holds the append lock exclusively */
+extern void mq_log_check(const MqLog *log);
+extern void mq_log_set_end(MqLog *log, const MqLogEnd *end);
+extern void mq_log_advance(MqLog *log, XLogRecPtr flushed);
+extern void mq_log_go_live(MqLog *log);
+extern void mq_log_mark_dirty(MqLog *log, MqOffset segment);
+extern void mq_log_begin_segment(MqLog *log, MqOffset base);
+extern void mq_log_note_epoch(MqLog *log, MqEpoch epoch, MqOffset start);
+extern void mq_log_note_unsettled(MqLog *log);
+extern void mq_log_flush_for_view(XLogRecPtr lsn);
+extern void mq_log_file_error(const char *what, const char *path, int elevel);
+
+static inline MqOffset
+mq_log_get(pg_atomic_uint64 *value)
+{
+	return (MqOffset) pg_atomic_read_u64(value);
+}
+
+#endif							/* MQ_LOG_INTERNAL_H */

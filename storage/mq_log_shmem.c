@@ -1,0 +1,559 @@
+/*
+ * mq_log_shmem.c
+ *	  The shared table of open partitions, the pool of ranges, the latches.
+ *
+ * A slot is given to a partition when somebody opens it, and taken back for
+ * another when the table is full and the slot is idle: unpinned, clean since
+ * a checkpoint, nothing in doubt, nothing unsettled.  What a slot holds can
+ * then be read from disk again.
+ *
+ * Pins of a backend are counted here, so that the end of a transaction can
+ * drop what an error left behind.
+ *
+ * Locking: the table lock protects the hash, in_use and the free search; a
+ *			pin taken under it (shared is enough) keeps a slot from being
+ *			given away.  The range pool has a spinlock of its own.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "base/mq_settings.h"
+#include "base/mq_waits.h"
+#include "storage/mq_checkpoint.h"
+#include "storage/mq_log_internal.h"
+#include "storage/mq_settle.h"
+
+/* How long an opener waits for a place in a full table: PLACE_TRIES times PLACE_WAIT ms. */
+#define PLACE_TRIES		200
+#define PLACE_WAIT		10
+
+/* The hash of open partitions. */
+typedef struct TableEntry
+{
+	MqLogKey	key;
+	int			slot;
+} TableEntry;
+
+/* A slot pinned by this process. */
+typedef struct PinEntry
+{
+	int			slot;
+	int			count;
+} PinEntry;
+
+MqLogTable *mq_log_table = NULL;
+MqLog	   *mq_log_slots = NULL;
+MqRangeShared *mq_log_ranges = NULL;
+
+int			mq_log_tranche_append;
+int			mq_log_tranche_sync;
+int			mq_log_tranche_table;
+
+void		(*mq_log_publish_hook) (int slot, MqOffset lso) = NULL;
+
+static HTAB *table_hash = NULL;
+static HTAB *pins = NULL;		/* of this process, by slot */
+
+static MqLog *find_or_assign(const MqLogKey *key);
+static MqLog *make_place(const MqLogKey *key);
+static MqLog *find_dirty_victim(void);
+static MqLog *take_free_slot(void);
+static bool is_idle(MqLog *log);
+static void reset_slot(MqLog *log);
+static void note_pin(MqLog *log);
+
+Size
+mq_log_shmem_size(void)
+{
+	Size		size = MAXALIGN(sizeof(MqLogTable));
+
+	size = add_size(size, mul_size(mq_max_partitions, MAXALIGN(sizeof(MqLog))));
+	size = add_size(size, mul_size(mq_max_inflight_ranges, MAXALIGN(sizeof(MqRangeShared))));
+	size = add_size(size, hash_estimate_size(mq_max_partitions, sizeof(TableEntry)));
+	return size;
+}
+
+void
+mq_log_shmem_init(bool found_unused)
+{
+	HASHCTL		ctl;
+	bool		found;
+	int			i;
+
+	mq_log_table = ShmemInitStruct("mq_ext log table", sizeof(MqLogTable), &found);
+	mq_log_slots = ShmemInitStruct("mq_ext log slots",
+								   mul_size(mq_max_partitions, sizeof(MqLog)), &found);
+	mq_log_ranges = ShmemInitStruct("mq_ext ranges",
+									mul_size(mq_max_inflight_ranges, sizeof(MqRangeShared)), &found);
+	ctl.keysize = sizeof(MqLogKey);
+	ctl.entrysize = sizeof(TableEntry);
+	table_hash = ShmemInitHash("mq_ext log hash", mq_max_partitions, mq_max_partitions,
+							   &ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	if (found)
+		return;
+
+	memset(mq_log_table, 0, sizeof(MqLogTable));
+	LWLockInitialize(&mq_log_table->lock, mq_log_tranche_table);
+	LWLockInitialize(&mq_log_table->sweep_lock, mq_log_tranche_table);
+	LWLockInitialize(&mq_log_table->sync_all_lock, mq_log_tranche_table);
+	mq_log_table->slots = mq_max_partitions;
+	SpinLockInit(&mq_log_table->range_lock);
+	pg_atomic_init_u64(&mq_log_table->flush_wanted, 0);
+	pg_atomic_init_u32(&mq_log_table->flush_waiters, 0);
+	pg_atomic_init_u32(&mq_log_table->unsettled, 0);
+	pg_atomic_init_u64(&mq_log_table->settled_below, 0);
+	pg_atomic_init_u32(&mq_log_table->space_wanted, 0);
+	pg_atomic_init_u32(&mq_log_table->sweep_databases, 1);
+	pg_atomic_init_u32(&mq_log_table->disk_low, 0);
+	pg_atomic_init_u64(&mq_log_table->redo_started, 0);
+	pg_atomic_init_u64(&mq_log_table->redo_served, 0);
+
+	memset(mq_log_slots, 0, sizeof(MqLog) * mq_max_partitions);
+	for (i = 0; i < mq_max_partitions; i++)
+	{
+		MqLog	   *log = &mq_log_slots[i];
+
+		log->slot = i;
+		LWLockInitialize(&log->append_lock, mq_log_tranche_append);
+		LWLockInitialize(&log->sync_lock, mq_log_tranche_sync);
+		pg_atomic_init_u32(&log->pins, 0);
+		pg_atomic_init_u64(&log->log_start, 0);
+		pg_atomic_init_u64(&log->lso, 0);
+		pg_atomic_init_u64(&log->hw, 0);
+		pg_atomic_init_u64(&log->leo, 0);
+		pg_atomic_init_u32(&log->segment_version, 0);
+		reset_slot(log);
+	}
+	for (i = 0; i < mq_max_inflight_ranges; i++)
+	{
+		mq_log_ranges[i].next = i + 1 < mq_max_inflight_ranges ? i + 1 : MQ_LOG_NO_RANGE;
+		mq_log_ranges[i].log_slot = -1;
+	}
+	mq_log_table->range_free = 0;
+}
+
+bool
+mq_log_is_attached(void)
+{
+	return mq_log_table != NULL;
+}
+
+/* Opens and pins the log of a partition, which may have no files yet. */
+MqLog *
+mq_log_open(const MqLogKey *key)
+{
+	MqLog	   *log = find_or_assign(key);
+
+	if (log == NULL)
+		log = make_place(key);
+	if (log == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many partitions are open"),
+				 errdetail("All %d places are taken by partitions in use.", mq_log_table->slots),
+				 errhint("Raise mq.max_partitions and restart the server.")));
+	note_pin(log);
+	if (!log->loaded)
+	{
+		LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+		if (!log->loaded)
+			mq_log_load(log);
+		LWLockRelease(&log->append_lock);
+	}
+	return log;
+}
+
+/* The same for redo: no error when the table is full, loads only what redo left alone. */
+MqLog *
+mq_log_open_redo(const MqLogKey *key)
+{
+	MqLog	   *log = find_or_assign(key);
+
+	if (log != NULL && !log->loaded)
+	{
+		LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+		mq_log_load(log);
+		LWLockRelease(&log->append_lock);
+	}
+	return log;
+}
+
+void
+mq_log_unpin_redo(MqLog *log)
+{
+	pg_atomic_fetch_sub_u32(&log->pins, 1);
+}
+
+void
+mq_log_unpin(MqLog *log)
+{
+	PinEntry   *pin = hash_search(pins, &log->slot, HASH_FIND, NULL);
+
+	Assert(pin != NULL && pin->count > 0);
+	if (--pin->count == 0)
+		hash_search(pins, &log->slot, HASH_REMOVE, NULL);
+	pg_atomic_fetch_sub_u32(&log->pins, 1);
+}
+
+/* Drops all pins of this process, as at the end of a transaction. */
+void
+mq_log_unpin_all(void)
+{
+	HASH_SEQ_STATUS scan;
+	PinEntry   *pin;
+
+	if (pins == NULL || hash_get_num_entries(pins) == 0)
+		return;
+	hash_seq_init(&scan, pins);
+	while ((pin = hash_seq_search(&scan)) != NULL)
+	{
+		pg_atomic_fetch_sub_u32(&mq_log_slots[pin->slot].pins, pin->count);
+		hash_search(pins, &pin->slot, HASH_REMOVE, NULL);
+	}
+}
+
+int
+mq_log_slot(const MqLog *log)
+{
+	return log->slot;
+}
+
+const MqLogKey *
+mq_log_key(const MqLog *log)
+{
+	return &log->key;
+}
+
+bool
+mq_log_has_files(const MqLog *log)
+{
+	return log->has_files;
+}
+
+bool
+mq_log_is_dropped(const MqLog *log)
+{
+	return log->dropped;
+}
+
+bool
+mq_log_same_topic(const MqLogKey *key, Oid dboid, const pg_uuid_t *topic)
+{
+	return key->dboid == dboid &&
+		(topic == NULL || memcmp(&key->topic, topic, UUID_LEN) == 0);
+}
+
+/* Marks every open partition of a dropped topic, so that nobody appends to it any more. */
+void
+mq_log_drop_slots(Oid dboid, const pg_uuid_t *topic)
+{
+	int			i;
+
+	for (i = 0; i < mq_log_table->slots; i++)
+	{
+		MqLog	   *log = &mq_log_slots[i];
+
+		LWLockAcquire(&mq_log_table->lock, LW_EXCLUSIVE);
+		if (!log->in_use || !mq_log_same_topic(&log->key, dboid, topic))
+		{
+			LWLockRelease(&mq_log_table->lock);
+			continue;
+		}
+		pg_atomic_fetch_add_u32(&log->pins, 1);
+		LWLockRelease(&mq_log_table->lock);
+
+		LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+		LWLockAcquire(&log->sync_lock, LW_EXCLUSIVE);
+		log->dropped = true;
+		log->dirty = false;
+		log->unsettled = false;
+		log->wants_space = false;
+		log->gap = false;
+		LWLockRelease(&log->sync_lock);
+		LWLockRelease(&log->append_lock);
+		if (mq_log_publish_hook != NULL)
+			mq_log_publish_hook(log->slot, PG_INT64_MAX);
+		pg_atomic_fetch_sub_u32(&log->pins, 1);
+	}
+}
+
+/* A free range from the pool.  Raises when none is left. */
+int32
+mq_log_range_alloc(void)
+{
+	int32		range;
+
+	SpinLockAcquire(&mq_log_table->range_lock);
+	range = mq_log_table->range_free;
+	if (range != MQ_LOG_NO_RANGE)
+	{
+		mq_log_table->range_free = mq_log_ranges[range].next;
+		mq_log_table->ranges_used++;
+	}
+	SpinLockRelease(&mq_log_table->range_lock);
+
+	if (range == MQ_LOG_NO_RANGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many message ranges are waiting for their transactions"),
+				 errdetail("All %d are taken.", mq_max_inflight_ranges),
+				 errhint("Raise mq.max_inflight_ranges and restart the server, or write to fewer partitions in one transaction.")));
+	return range;
+}
+
+void
+mq_log_range_free(int32 range)
+{
+	SpinLockAcquire(&mq_log_table->range_lock);
+	mq_log_ranges[range].log_slot = -1;
+	mq_log_ranges[range].next = mq_log_table->range_free;
+	mq_log_table->range_free = range;
+	mq_log_table->ranges_used--;
+	SpinLockRelease(&mq_log_table->range_lock);
+}
+
+void
+mq_log_set_worker(MqLogWorker worker, struct Latch *latch)
+{
+	LWLockAcquire(&mq_log_table->lock, LW_EXCLUSIVE);
+	mq_log_table->workers[worker] = latch;
+	LWLockRelease(&mq_log_table->lock);
+}
+
+/* Wakes a worker.  A latch read a moment too late belongs to a process slot, whose next owner wakes in vain. */
+void
+mq_log_kick(int worker)
+{
+	struct Latch *latch = *((struct Latch *volatile *) &mq_log_table->workers[worker]);
+
+	if (latch != NULL)
+		SetLatch(latch);
+}
+
+void
+mq_log_kick_settler(void)
+{
+	mq_log_kick(MQ_LOG_WORKER_SETTLER);
+}
+
+void
+mq_log_kick_database_sweep(void)
+{
+	pg_atomic_write_u32(&mq_log_table->sweep_databases, 1);
+	mq_log_kick(MQ_LOG_WORKER_JANITOR);
+}
+
+bool
+mq_log_database_sweep_wanted(void)
+{
+	return pg_atomic_exchange_u32(&mq_log_table->sweep_databases, 0) != 0;
+}
+
+/* Finds the slot of a partition or gives it one; pinned.  NULL when there is none to give. */
+static MqLog *
+find_or_assign(const MqLogKey *key)
+{
+	TableEntry *entry;
+	MqLog	   *log;
+	bool		found;
+
+	LWLockAcquire(&mq_log_table->lock, LW_SHARED);
+	entry = hash_search(table_hash, key, HASH_FIND, NULL);
+	if (entry != NULL)
+	{
+		log = &mq_log_slots[entry->slot];
+		pg_atomic_fetch_add_u32(&log->pins, 1);
+		LWLockRelease(&mq_log_table->lock);
+		return log;
+	}
+	LWLockRelease(&mq_log_table->lock);
+
+	LWLockAcquire(&mq_log_table->lock, LW_EXCLUSIVE);
+	entry = hash_search(table_hash, key, HASH_FIND, NULL);
+	if (entry != NULL)
+		log = &mq_log_slots[entry->slot];
+	else
+	{
+		log = take_free_slot();
+		if (log == NULL)
+		{
+			LWLockRelease(&mq_log_table->lock);
+			return NULL;
+		}
+		entry = hash_search(table_hash, key, HASH_ENTER, &found);
+		entry->slot = log->slot;
+		log->key = *key;
+		log->in_use = true;
+	}
+	pg_atomic_fetch_add_u32(&log->pins, 1);
+	LWLockRelease(&mq_log_table->lock);
+	return log;
+}
+
+/*
+ * The table is full.  Syncs a slot that nobody uses, so that it can be given
+ * away; where all are still unsettled, gives the settler a moment.
+ */
+static MqLog *
+make_place(const MqLogKey *key)
+{
+	int			tries;
+
+	for (tries = 0; tries < PLACE_TRIES; tries++)
+	{
+		MqLog	   *victim = find_dirty_victim();
+		MqLog	   *log;
+
+		if (victim != NULL)
+		{
+			mq_checkpoint_sync_one(victim);
+			pg_atomic_fetch_sub_u32(&victim->pins, 1);
+		}
+		log = find_or_assign(key);
+		if (log != NULL)
+			return log;
+		if (victim != NULL)
+			continue;
+		if (!mq_settle_pending())
+			break;
+		mq_log_kick_settler();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 PLACE_WAIT, mq_waits_worker_main());
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return NULL;
+}
+
+/* A slot that is idle but for its dirty marks; pinned. */
+static MqLog *
+find_dirty_victim(void)
+{
+	MqLog	   *victim = NULL;
+	int			i;
+
+	LWLockAcquire(&mq_log_table->lock, LW_EXCLUSIVE);
+	for (i = 0; i < mq_log_table->slots && victim == NULL; i++)
+	{
+		MqLog	   *log = &mq_log_slots[mq_log_table->clock_hand];
+
+		mq_log_table->clock_hand = (mq_log_table->clock_hand + 1) % mq_log_table->slots;
+		if (log->in_use && log->dirty && !log->unsettled && !log->gap &&
+			log->range_head == MQ_LOG_NO_RANGE && pg_atomic_read_u32(&log->pins) == 0)
+		{
+			victim = log;
+			pg_atomic_fetch_add_u32(&victim->pins, 1);
+		}
+	}
+	LWLockRelease(&mq_log_table->lock);
+	return victim;
+}
+
+/* A slot nobody uses: never used, dropped, or idle.  Caller holds the table lock exclusively. */
+static MqLog *
+take_free_slot(void)
+{
+	int			tries;
+
+	for (tries = 0; tries < mq_log_table->slots; tries++)
+	{
+		MqLog	   *log = &mq_log_slots[mq_log_table->clock_hand];
+		bool		idle;
+
+		mq_log_table->clock_hand = (mq_log_table->clock_hand + 1) % mq_log_table->slots;
+		if (!log->in_use)
+			return log;
+		if (pg_atomic_read_u32(&log->pins) != 0 ||
+			!LWLockConditionalAcquire(&log->append_lock, LW_EXCLUSIVE))
+			continue;
+		idle = is_idle(log);
+		LWLockRelease(&log->append_lock);
+		if (idle)
+		{
+			hash_search(table_hash, &log->key, HASH_REMOVE, NULL);
+			reset_slot(log);
+			return log;
+		}
+	}
+	return NULL;
+}
+
+/* Caller holds the table lock and the append lock, and has seen no pins. */
+static bool
+is_idle(MqLog *log)
+{
+	if (log->range_head != MQ_LOG_NO_RANGE || log->sync_wanted)
+		return false;
+	return log->dropped || (!log->dirty && !log->unsettled && !log->gap);
+}
+
+static void
+reset_slot(MqLog *log)
+{
+	log->in_use = false;
+	log->loaded = false;
+	log->has_files = false;
+	log->dropped = false;
+	log->live = false;
+	log->state = MQ_LOG_ACTIVE;
+	log->end.segment = -1;
+	log->end.batches = 0;
+	log->end.position = 0;
+	log->end.leo = 0;
+	log->epoch = -1;
+	log->epoch_start = 0;
+	log->max_timestamp = MQ_NO_TIMESTAMP;
+	log->segment_first_timestamp = MQ_NO_TIMESTAMP;
+	log->log_reserved = 0;
+	log->batches_reserved = 0;
+	memset(&log->config, 0, sizeof(log->config));
+	log->next_ready = false;
+	log->wants_space = false;
+	log->last_append_lsn = InvalidXLogRecPtr;
+	log->last_append_at = 0;
+	log->range_head = log->range_tail = MQ_LOG_NO_RANGE;
+	log->waits_flush = false;
+	log->unsettled = false;
+	log->settled_segment = 0;
+	log->settled_batch = 0;
+	log->decided_segment = 0;
+	log->decided_batch = 0;
+	log->gap = false;
+	log->gap_offset = 0;
+	log->left_in_doubt = false;
+	log->dirty = log->dirty_dir = log->dirty_parents = false;
+	log->dirty_segment = 0;
+	log->sync_wanted = false;
+	pg_atomic_write_u64(&log->log_start, 0);
+	pg_atomic_write_u64(&log->lso, 0);
+	pg_atomic_write_u64(&log->hw, 0);
+	pg_atomic_write_u64(&log->leo, 0);
+}
+
+/* Counts the pin just taken, so that mq_log_unpin_all() finds it. */
+static void
+note_pin(MqLog *log)
+{
+	PinEntry   *pin;
+	bool		found;
+
+	if (pins == NULL)
+	{
+		HASHCTL		ctl;
+
+		ctl.keysize = sizeof(int);
+		ctl.entrysize = sizeof(PinEntry);
+		ctl.hcxt = TopMemoryContext;
+		pins = hash_create("mq log pins", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	pin = hash_search(pins, &log->slot, HASH_ENTER, &found);
+	if (!found)
+		pin->count = 0;
+	pin->count++;
+}

@@ -1,0 +1,577 @@
+/*
+ * mq_log_wal.c
+ *	  Our WAL records: build, redo, describe, side by side.
+ *
+ * The payload of every batch is in WAL, so crash recovery, standbys, base
+ * backups and point-in-time recovery cover topics as they cover tables.
+ * Redo writes what the record says at the place the record names.  It never
+ * decides what became of a transaction: commit records are core's, and those
+ * who want to know ask core (mq_settle.c).
+ *
+ * Redo does its own flush of WAL before anything that pruning at the next
+ * boot cannot undo: hints and removed folders.
+ *
+ * Locking: redo takes the locks an appender takes, because a standby's
+ *			readers and restartpoints run beside it.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <sys/uio.h>
+
+#include "access/rmgr.h"
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "access/xloginsert.h"
+#include "access/xlogrecovery.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "base/mq_compat.h"
+#include "base/mq_faults.h"
+#include "storage/mq_checkpoint.h"
+#include "storage/mq_file.h"
+#include "storage/mq_log_internal.h"
+#include "storage/mq_log_recover.h"
+#include "storage/mq_log_wal.h"
+#include "storage/mq_segment.h"
+#include "storage/mq_settle.h"
+
+static XLogRecPtr insert_batch(MqLogAppendPlan *plan, MqLogBatch *batch, MqDescriptorDisk *d, MqLogEnd *end);
+static void link_range(MqLogAppendPlan *plan, MqOffset base, XLogRecPtr end_lsn);
+static void write_batches(MqLogAppendPlan *plan, const MqLogEnd *from, MqDescriptorDisk *descriptors);
+
+static void mq_redo(XLogReaderState *record);
+static void mq_desc(StringInfo buf, XLogReaderState *record);
+static const char *mq_identify(uint8 info);
+static void mq_startup(void);
+static void mq_cleanup(void);
+static void redo_create(const xl_mq_create *xlrec);
+static void redo_append(const xl_mq_append *xlrec, const uint8 *batch, XLogRecPtr end_lsn);
+static void redo_roll(const xl_mq_roll *xlrec);
+static void redo_drop(const xl_mq_drop *xlrec);
+static MqLog *redo_lock(const MqLogKey *key);
+static void redo_unlock(MqLog *log);
+static void redo_make_log(MqLog *log, const MqLogKey *key, MqOffset log_start);
+static void redo_write(const MqLogKey *key, MqOffset segment, MqSegmentFile kind,
+					   const void *data, size_t len, off_t position, bool flush);
+static bool describe_sized(const char *data, uint32 len, uint8 info, MqLogWalInfo *out);
+
+static MQ_RMGR_CONST RmgrData mq_rmgr = {
+	.rm_name = MQ_RMGR_NAME,
+	.rm_redo = mq_redo,
+	.rm_desc = mq_desc,
+	.rm_identify = mq_identify,
+	.rm_startup = mq_startup,
+	.rm_cleanup = mq_cleanup,
+};
+
+void
+mq_log_wal_register(void)
+{
+	RegisterCustomRmgr(MQ_RMGR_ID, &mq_rmgr);
+}
+
+/*
+ * The heart of an append.  From the first WAL insertion to the last write
+ * nothing may fail: the record is in WAL, so the bytes must reach the file,
+ * or recovery must put them there.
+ */
+void
+mq_log_wal_append(MqLogAppendPlan *plan)
+{
+	MqLog	   *log = plan->log;
+	MqLogEnd	from = log->end;
+	MqLogEnd	end = log->end;
+	MqDescriptorDisk descriptors[MQ_APPEND_MAX_BATCHES];
+	XLogRecPtr	lsn = InvalidXLogRecPtr;
+	int			i;
+
+	Assert(LWLockHeldByMeInMode(&log->append_lock, LW_EXCLUSIVE));
+	Assert(LWLockHeldByMeInMode(&log->sync_lock, LW_SHARED));
+	Assert(plan->n > 0 && plan->n <= MQ_APPEND_MAX_BATCHES);
+
+	START_CRIT_SECTION();
+	mq_log_note_epoch(log, (MqEpoch) GetWALInsertionTimeLine() - 1, log->end.leo);
+	if (plan->create)
+	{
+		xl_mq_create xlrec;
+
+		memset(&xlrec, 0, sizeof(xlrec));
+		xlrec.key = log->key;
+		xlrec.log_start = mq_log_get(&log->log_start);
+		XLogBeginInsert();
+		mq_register_data(&xlrec, sizeof(xlrec));
+		XLogInsert(MQ_RMGR_ID, XLOG_MQ_CREATE);
+	}
+	if (plan->roll)
+	{
+		xl_mq_roll	xlrec;
+
+		memset(&xlrec, 0, sizeof(xlrec));
+		xlrec.key = log->key;
+		xlrec.segment = log->end.segment;
+		XLogBeginInsert();
+		mq_register_data(&xlrec, sizeof(xlrec));
+		XLogInsert(MQ_RMGR_ID, XLOG_MQ_ROLL);
+	}
+	if (log->segment_first_timestamp == MQ_NO_TIMESTAMP)
+		log->segment_first_timestamp = plan->batches[0].max_timestamp;
+	for (i = 0; i < plan->n; i++)
+		lsn = insert_batch(plan, &plan->batches[i], &descriptors[i], &end);
+	link_range(plan, from.leo, lsn);
+	mq_log_set_end(log, &end);
+	log->last_append_lsn = lsn;
+	log->last_append_at = GetCurrentTimestamp();
+	LWLockRelease(&log->append_lock);
+
+	MQ_FAULT("append_after_wal");
+	write_batches(plan, &from, descriptors);
+	END_CRIT_SECTION();
+}
+
+/* One record for one batch; moves *end past it. */
+static XLogRecPtr
+insert_batch(MqLogAppendPlan *plan, MqLogBatch *batch, MqDescriptorDisk *d, MqLogEnd *end)
+{
+	MqLog	   *log = plan->log;
+	xl_mq_append xlrec;
+
+	mq_batch_set_offset(batch->data, end->leo, log->epoch);
+	log->max_timestamp = Max(log->max_timestamp, batch->max_timestamp);
+
+	memset(&xlrec, 0, sizeof(xlrec));
+	xlrec.key = log->key;
+	xlrec.fxid = plan->fxid;
+	xlrec.segment = end->segment;
+	xlrec.base_offset = end->leo;
+	xlrec.max_timestamp = log->max_timestamp;
+	xlrec.position = end->position;
+	xlrec.number = end->batches;
+	xlrec.length = batch->length;
+	xlrec.count = batch->count;
+	xlrec.epoch = log->epoch;
+
+	memset(d, 0, sizeof(*d));
+	d->offset_delta = end->leo - end->segment;
+	d->record_count = batch->count;
+	d->position = end->position;
+	d->length = batch->length;
+	d->fxid = plan->fxid;
+	d->max_timestamp = log->max_timestamp;
+
+	XLogBeginInsert();
+	mq_register_data(&xlrec, sizeof(xlrec));
+	mq_register_data(batch->data, batch->length);
+	d->end_lsn = XLogInsert(MQ_RMGR_ID, XLOG_MQ_APPEND);
+
+	end->leo += batch->count;
+	end->position += batch->length;
+	end->batches++;
+	return d->end_lsn;
+}
+
+/* Puts the range at the end of the partition's list, or lengthens the one that is there. */
+static void
+link_range(MqLogAppendPlan *plan, MqOffset base, XLogRecPtr end_lsn)
+{
+	MqLog	   *log = plan->log;
+	MqRangeShared *range = &mq_log_ranges[plan->range];
+	MqOffset	next = base;
+	int			i;
+
+	for (i = 0; i < plan->n; i++)
+		next += plan->batches[i].count;
+
+	if (!plan->extend)
+	{
+		range->next = MQ_LOG_NO_RANGE;
+		range->log_slot = log->slot;
+		range->state = MQ_RANGE_IN_DOUBT;
+		range->base = base;
+		range->fxid = plan->fxid;
+		range->decided_lsn = InvalidXLogRecPtr;
+		range->since = GetCurrentTimestamp();
+		if (log->range_tail == MQ_LOG_NO_RANGE)
+			log->range_head = plan->range;
+		else
+			mq_log_ranges[log->range_tail].next = plan->range;
+		log->range_tail = plan->range;
+		plan->out->log = log;
+		plan->out->slot = plan->range;
+		plan->out->base = base;
+	}
+	range->end = next;
+	range->end_lsn = end_lsn;
+	plan->out->next = next;
+	plan->out->end_lsn = end_lsn;
+}
+
+static void
+write_batches(MqLogAppendPlan *plan, const MqLogEnd *from, MqDescriptorDisk *descriptors)
+{
+	struct iovec iov[MQ_APPEND_MAX_BATCHES];
+	MqBatchesIdentity id;
+	char		path[MQ_SEGMENT_PATH_MAX];
+	int			i;
+
+	mq_segment_identity(&id, &plan->log->key, from->segment);
+	for (i = 0; i < plan->n; i++)
+	{
+		iov[i].iov_base = plan->batches[i].data;
+		iov[i].iov_len = plan->batches[i].length;
+		mq_batches_seal(&descriptors[i], &id, from->batches + i);
+	}
+	if (!mq_file_pwritev(plan->log_fd, iov, plan->n, from->position) ||
+		MQ_FAULT_FAILS("append_write"))
+	{
+		mq_segment_path(path, &plan->log->key, from->segment, MQ_SEGMENT_LOG);
+		mq_log_file_error("write", path, PANIC);
+	}
+	MQ_FAULT("append_between_writes");
+	if (!mq_file_pwrite(plan->batches_fd, descriptors, (size_t) plan->n * MQ_BATCHES_ENTRY_SIZE,
+						(off_t) from->batches * MQ_BATCHES_ENTRY_SIZE))
+	{
+		mq_segment_path(path, &plan->log->key, from->segment, MQ_SEGMENT_BATCHES);
+		mq_log_file_error("write", path, PANIC);
+	}
+}
+
+XLogRecPtr
+mq_log_wal_abort(const MqLogKey *key, uint64 fxid, MqOffset base, MqOffset next)
+{
+	xl_mq_abort xlrec;
+
+	memset(&xlrec, 0, sizeof(xlrec));
+	xlrec.key = *key;
+	xlrec.fxid = fxid;
+	xlrec.base = base;
+	xlrec.next = next;
+	XLogBeginInsert();
+	mq_register_data(&xlrec, sizeof(xlrec));
+	return XLogInsert(MQ_RMGR_ID, XLOG_MQ_ABORT);
+}
+
+XLogRecPtr
+mq_log_wal_settle(const xl_mq_settle *settle, const xl_mq_run *runs)
+{
+	XLogBeginInsert();
+	mq_register_data(settle, sizeof(*settle));
+	if (settle->naborted > 0)
+		mq_register_data(runs, sizeof(xl_mq_run) * settle->naborted);
+	return XLogInsert(MQ_RMGR_ID, XLOG_MQ_SETTLE);
+}
+
+XLogRecPtr
+mq_log_wal_drop(Oid dboid, const pg_uuid_t *topic)
+{
+	xl_mq_drop	xlrec;
+
+	memset(&xlrec, 0, sizeof(xlrec));
+	xlrec.dboid = dboid;
+	xlrec.topic = *topic;
+	XLogBeginInsert();
+	mq_register_data(&xlrec, sizeof(xlrec));
+	return XLogInsert(MQ_RMGR_ID, XLOG_MQ_DROP);
+}
+
+static void
+mq_redo(XLogReaderState *record)
+{
+	uint8		info = XLogRecGetInfo(record) & ~XLR_INFO_MASK;
+	char	   *data = XLogRecGetData(record);
+
+	mq_checkpoint_guard();
+	MQ_FAULT("redo_record");
+	if (reachedConsistency)
+		mq_log_recover_report_gaps();
+	switch (info)
+	{
+		case XLOG_MQ_CREATE:
+			redo_create((xl_mq_create *) data);
+			break;
+		case XLOG_MQ_APPEND:
+			redo_append((xl_mq_append *) data, (uint8 *) data + sizeof(xl_mq_append), record->EndRecPtr);
+			break;
+		case XLOG_MQ_ROLL:
+			redo_roll((xl_mq_roll *) data);
+			break;
+		case XLOG_MQ_ABORT:
+			/* no flush: no history that keeps the append can hold a commit of it */
+			mq_settle_redo_abort((xl_mq_abort *) data);
+			break;
+		case XLOG_MQ_SETTLE:
+			XLogFlush(((xl_mq_settle *) data)->decided_lsn);
+			mq_settle_redo((xl_mq_settle *) data, (xl_mq_run *) (data + sizeof(xl_mq_settle)));
+			break;
+		case XLOG_MQ_DROP:
+			XLogFlush(record->EndRecPtr);
+			redo_drop((xl_mq_drop *) data);
+			break;
+		default:
+			elog(PANIC, "mq_ext: unknown WAL record type %u", info);
+	}
+}
+
+/* With a backup label the logs are pruned here: see mq_log_recover.h. */
+static void
+mq_startup(void)
+{
+	mq_log_recover_startup();
+}
+
+static void
+mq_cleanup(void)
+{
+	mq_log_recover_report_gaps();
+}
+
+static void
+redo_create(const xl_mq_create *xlrec)
+{
+	MqLog	   *log = redo_lock(&xlrec->key);
+
+	redo_make_log(log, &xlrec->key, xlrec->log_start);
+	redo_unlock(log);
+}
+
+static void
+redo_append(const xl_mq_append *xlrec, const uint8 *batch, XLogRecPtr end_lsn)
+{
+	MqLog	   *log = redo_lock(&xlrec->key);
+	MqDescriptorDisk d;
+	MqBatchesIdentity id;
+
+	redo_make_log(log, &xlrec->key, 0);
+	memset(&d, 0, sizeof(d));
+	d.offset_delta = xlrec->base_offset - xlrec->segment;
+	d.record_count = xlrec->count;
+	d.position = xlrec->position;
+	d.length = xlrec->length;
+	d.end_lsn = end_lsn;
+	d.fxid = xlrec->fxid;
+	d.max_timestamp = xlrec->max_timestamp;
+	mq_segment_identity(&id, &xlrec->key, xlrec->segment);
+	mq_batches_seal(&d, &id, xlrec->number);
+
+	if (log != NULL)
+		mq_log_mark_dirty(log, xlrec->segment);
+	redo_write(&xlrec->key, xlrec->segment, MQ_SEGMENT_LOG, batch, xlrec->length,
+			   xlrec->position, log == NULL);
+	MQ_FAULT("redo_between_writes");
+	redo_write(&xlrec->key, xlrec->segment, MQ_SEGMENT_BATCHES, &d, sizeof(d),
+			   (off_t) xlrec->number * MQ_BATCHES_ENTRY_SIZE, log == NULL);
+	if (log != NULL)
+		mq_log_recover_replayed(log, xlrec, end_lsn);
+	redo_unlock(log);
+}
+
+static void
+redo_roll(const xl_mq_roll *xlrec)
+{
+	MqLog	   *log = redo_lock(&xlrec->key);
+
+	redo_make_log(log, &xlrec->key, 0);
+	redo_write(&xlrec->key, xlrec->segment, MQ_SEGMENT_BATCHES, NULL, 0, 0, log == NULL);
+	redo_write(&xlrec->key, xlrec->segment, MQ_SEGMENT_LOG, NULL, 0, 0, log == NULL);
+	if (log != NULL && xlrec->segment > log->end.segment && xlrec->segment >= log->end.leo)
+		mq_log_begin_segment(log, xlrec->segment);
+	redo_unlock(log);
+}
+
+/* Removes a dropped topic's folder, or a dropped database's. */
+static void
+redo_drop(const xl_mq_drop *xlrec)
+{
+	mq_log_remove_files(xlrec->dboid, &xlrec->topic);
+}
+
+/* The partition's slot with an appender's locks held; NULL when the table is full. */
+static MqLog *
+redo_lock(const MqLogKey *key)
+{
+	MqLog	   *log = mq_log_open_redo(key);
+
+	if (log != NULL)
+	{
+		LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+		LWLockAcquire(&log->sync_lock, LW_SHARED);
+	}
+	return log;
+}
+
+static void
+redo_unlock(MqLog *log)
+{
+	if (log == NULL)
+		return;
+	LWLockRelease(&log->sync_lock);
+	LWLockRelease(&log->append_lock);
+	mq_log_unpin_redo(log);
+}
+
+/* Folder and state file, unless they are there. */
+static void
+redo_make_log(MqLog *log, const MqLogKey *key, MqOffset log_start)
+{
+	MqStateDisk slots[2];
+	bool		valid[2];
+	int			current;
+	char		dir[MQ_SEGMENT_PATH_MAX];
+
+	if (log != NULL && log->has_files)
+		return;
+	mq_segment_dir(dir, key);
+	if (!mq_segment_make_dirs(key))
+		mq_log_file_error("create", dir, ERROR);
+	mq_state_read(key, slots, valid, &current);
+	if (current < 0)
+	{
+		mq_state_init(&slots[0], key);
+		slots[0].log_start = log_start;
+		if (!mq_state_create(key, &slots[0], log == NULL))
+			mq_log_file_error("create", dir, ERROR);
+	}
+	if (log == NULL)
+		return;
+	log->has_files = true;
+	log->dirty_dir = log->dirty_parents = true;
+	mq_log_mark_dirty(log, Max(log->end.segment, 0));
+}
+
+/* Writes at the recorded place, making the file if need be; nothing to write still makes it. */
+static void
+redo_write(const MqLogKey *key, MqOffset segment, MqSegmentFile kind,
+		   const void *data, size_t len, off_t position, bool flush)
+{
+	char		path[MQ_SEGMENT_PATH_MAX];
+	char		dir[MQ_SEGMENT_PATH_MAX];
+	int			fd = mq_segment_open(key, segment, kind, true);
+
+	mq_segment_path(path, key, segment, kind);
+	if (fd < 0)
+		mq_log_file_error("open", path, ERROR);
+	if (len > 0 && !mq_file_pwrite(fd, data, len, position))
+		mq_log_file_error("write", path, ERROR);
+	if (!flush)
+		return;
+
+	/* no slot to carry a dirty mark to the next restartpoint */
+	mq_segment_dir(dir, key);
+	if (!mq_file_sync(fd) || !mq_file_sync_path(dir, true))
+		mq_log_file_error("fsync", path, PANIC);
+}
+
+static void
+mq_desc(StringInfo buf, XLogReaderState *record)
+{
+	MqLogWalInfo info;
+
+	if (mq_log_wal_describe(record, &info))
+		appendStringInfoString(buf, info.description);
+}
+
+static const char *
+mq_identify(uint8 info)
+{
+	switch (info & ~XLR_INFO_MASK)
+	{
+		case XLOG_MQ_CREATE:
+			return "CREATE";
+		case XLOG_MQ_APPEND:
+			return "APPEND";
+		case XLOG_MQ_ROLL:
+			return "ROLL";
+		case XLOG_MQ_ABORT:
+			return "ABORT";
+		case XLOG_MQ_SETTLE:
+			return "SETTLE";
+		case XLOG_MQ_DROP:
+			return "DROP";
+	}
+	return NULL;
+}
+
+bool
+mq_log_wal_describe(XLogReaderState *record, MqLogWalInfo *info)
+{
+	uint8		type = XLogRecGetInfo(record) & ~XLR_INFO_MASK;
+
+	if (XLogRecGetRmid(record) != MQ_RMGR_ID)
+		return false;
+	memset(info, 0, sizeof(*info));
+	info->type = mq_identify(type);
+	info->base_offset = MQ_INVALID_OFFSET;
+	info->records = -1;
+	return info->type != NULL &&
+		describe_sized(XLogRecGetData(record), XLogRecGetDataLen(record), type, info);
+}
+
+/* Fills in what the type tells; false when the record is shorter than its struct. */
+static bool
+describe_sized(const char *data, uint32 len, uint8 type, MqLogWalInfo *out)
+{
+	char		uuid[UUID_LEN * 2 + 5];
+	char	   *text = out->description;
+	size_t		room = sizeof(out->description);
+
+	if (type == XLOG_MQ_DROP)
+	{
+		const xl_mq_drop *drop = (const xl_mq_drop *) data;
+
+		if (len < sizeof(*drop))
+			return false;
+		out->key.dboid = drop->dboid;
+		out->key.topic = drop->topic;
+		mq_segment_format_uuid(uuid, &drop->topic);
+		snprintf(text, room, "database %u topic %s", drop->dboid, uuid);
+		return true;
+	}
+
+	if (len < sizeof(MqLogKey))
+		return false;
+	memcpy(&out->key, data, sizeof(MqLogKey));
+	out->has_partition = true;
+	mq_segment_format_uuid(uuid, &out->key.topic);
+	snprintf(text, room, "database %u topic %s partition %d",
+			 out->key.dboid, uuid, out->key.partition);
+	text += strlen(text);
+	room -= strlen(out->description);
+
+	if (type == XLOG_MQ_APPEND && len >= sizeof(xl_mq_append))
+	{
+		const xl_mq_append *append = (const xl_mq_append *) data;
+
+		out->base_offset = append->base_offset;
+		out->records = append->count;
+		snprintf(text, room, " segment %lld position %u batch %u bytes %u epoch %d xid " UINT64_FORMAT,
+				 (long long) append->segment, append->position, append->number,
+				 append->length, append->epoch, append->fxid);
+	}
+	else if (type == XLOG_MQ_ROLL && len >= sizeof(xl_mq_roll))
+	{
+		out->base_offset = ((const xl_mq_roll *) data)->segment;
+		snprintf(text, room, " segment %lld", (long long) out->base_offset);
+	}
+	else if (type == XLOG_MQ_ABORT && len >= sizeof(xl_mq_abort))
+	{
+		const xl_mq_abort *abort = (const xl_mq_abort *) data;
+
+		out->base_offset = abort->base;
+		out->records = abort->next - abort->base;
+		snprintf(text, room, " offsets %lld to %lld xid " UINT64_FORMAT,
+				 (long long) abort->base, (long long) abort->next - 1, abort->fxid);
+	}
+	else if (type == XLOG_MQ_SETTLE && len >= sizeof(xl_mq_settle))
+	{
+		const xl_mq_settle *settle = (const xl_mq_settle *) data;
+
+		snprintf(text, room, " segment %lld batches %u to %u aborted runs %u",
+				 (long long) settle->segment, settle->from, settle->to - 1, settle->naborted);
+	}
+	else if (type == XLOG_MQ_CREATE && len >= sizeof(xl_mq_create))
+		snprintf(text, room, " log start %lld", (long long) ((const xl_mq_create *) data)->log_start);
+	else
+		return false;
+	return true;
+}
