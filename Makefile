@@ -59,13 +59,12 @@ mq_ext--$(EXTVERSION).sql: $(sort $(wildcard mq_ext/install/*.sql)) mq_ext.contr
 
 # Unit tests and fuzzers link the pure files alone, outside the server; what
 # else stands in those files is never called and thrown away by the linker.
-PURE = $(wildcard base/mq_bytes.c storage/mq_batch.c storage/mq_batches.c storage/mq_codec.c \
-	storage/mq_retention.c)
+PURE = base/mq_bytes.c storage/mq_batch.c storage/mq_batches.c storage/mq_codec.c
 SELFTESTS = selftest/selftest selftest/selftest_asan
 FUZZERS = $(patsubst %.c,%,$(wildcard selftest/fuzz_*.c))
 SELFTEST_SRCS = $(filter-out selftest/fuzz_%,$(wildcard selftest/*.c)) $(PURE)
 FUZZ_SRCS = $(filter-out selftest/test_% selftest/mq_selftest.c,$(SELFTEST_SRCS))
-PURE_FLAGS = -g -O1 -fwrapv -fno-strict-aliasing -ffunction-sections -Wl,--gc-sections $(WARNINGS)
+PURE_FLAGS = -DFRONTEND -DUSE_ASSERT_CHECKING -Iselftest -g -O1 -fwrapv -fno-strict-aliasing -ffunction-sections -Wl,--gc-sections $(WARNINGS)
 PURE_LIBS = -L'$(pkglibdir)' -lpgcommon -lpgport $(SHLIB_LINK) -lm
 SANITIZE = address,undefined -fno-sanitize-recover=all
 
@@ -74,11 +73,11 @@ all: $(if $(wildcard selftest/*.c),$(SELFTESTS) $(FUZZERS))
 endif
 $(SELFTESTS) $(FUZZERS): $(PURE) $(HEADERS_ALL) $(wildcard selftest/*.h) .flavour
 selftest/selftest: $(SELFTEST_SRCS)
-	$(CC) $(PURE_FLAGS) $(CPPFLAGS) $(SELFTEST_SRCS) $(PURE_LIBS) -o $@
+	$(CC) $(CPPFLAGS) $(PURE_FLAGS) $(SELFTEST_SRCS) $(PURE_LIBS) -o $@
 selftest/selftest_asan: $(SELFTEST_SRCS)
-	$(CC) $(PURE_FLAGS) -fsanitize=$(SANITIZE) $(CPPFLAGS) $(SELFTEST_SRCS) $(PURE_LIBS) -o $@
+	$(CC) $(CPPFLAGS) $(PURE_FLAGS) -fsanitize=$(SANITIZE) $(SELFTEST_SRCS) $(PURE_LIBS) -o $@
 selftest/fuzz_%: selftest/fuzz_%.c
-	$(CLANG) $(PURE_FLAGS) -fsanitize=fuzzer,$(SANITIZE) $(CPPFLAGS) $< $(FUZZ_SRCS) $(PURE_LIBS) -o $@
+	$(CLANG) $(CPPFLAGS) $(PURE_FLAGS) -fsanitize=fuzzer,$(SANITIZE) $< $(FUZZ_SRCS) $(PURE_LIBS) -o $@
 
 # A second opinion on warnings; nothing is kept.
 .PHONY: clang

@@ -1,6 +1,6 @@
 #!/bin/bash
 # fuzz.sh [seconds]: runs every fuzzer that was built in selftest/ for some
-# seconds, two at a time, from the inputs in selftest/corpus/<name>.  Output
+# seconds, two at a time, from the inputs in selftest/corpus/<name>, or the golden files.  Output
 # is TAP; an input that breaks one is printed in base64.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
@@ -14,7 +14,7 @@ one()				# name
 {
 	local dir=$work/$1 seeds=() f
 	mkdir -p "$dir/new"
-	[ ! -d "selftest/corpus/$1" ] || seeds=("selftest/corpus/$1")
+	[ ! -d "selftest/corpus/$1" ] && seeds=(selftest/golden) || seeds=("selftest/corpus/$1")
 	if "selftest/$1" -max_total_time="$seconds" -artifact_prefix="$dir/" \
 		"$dir/new" "${seeds[@]}" >"$dir/log" 2>&1; then
 		echo "ok - $1 for $seconds s: $(tail -n 1 "$dir/log")"

@@ -193,7 +193,7 @@ shipped()
 		echo "$lib contains the setting mq.faults"
 		f=$((f + 1))
 	fi
-	if nm -D --defined-only "$lib" | grep -i fault; then
+	if nm -D --defined-only "$lib" | grep 'mq_faults'; then
 		echo "$lib has symbols of the fault points"
 		f=$((f + 1))
 	fi

@@ -86,7 +86,8 @@ class Connection:
         def field(code):
             text = _lib.PQresultErrorField(result, ord(code)) if result else None
             return text.decode(errors='replace') if text else None
-        gone = _lib.PQstatus(self.conn) != 0
+        # a failed write leaves the status as it was; only the server gives codes
+        gone = _lib.PQstatus(self.conn) != 0 or field('C') is None
         message = field('M') or _lib.PQerrorMessage(self.conn).decode(errors='replace').strip()
         if field('D'):
             message += ' (%s)' % field('D')
