@@ -309,6 +309,7 @@ put_transaction(MqSqlRows *rows, const Pending *pending, int n)
 {
 	TimestampTz since = pending[0].range.since;
 	bool		committed = true;
+	bool		aborted = false;
 	bool		blocks_lso = false;
 	int			i;
 
@@ -316,11 +317,12 @@ put_transaction(MqSqlRows *rows, const Pending *pending, int n)
 	{
 		since = Min(since, pending[i].range.since);
 		committed &= pending[i].range.committed;
+		aborted |= pending[i].range.aborted;
 		blocks_lso |= pending[i].range.blocks_lso;
 	}
 	rows->nulls[0] = pending[0].range.fxid == 0;
 	rows->values[0] = FullTransactionIdGetDatum(FullTransactionIdFromU64(pending[0].range.fxid));
-	mq_sql_rows_set_text(rows, 1, committed ? "committed" : "in_doubt");
+	mq_sql_rows_set_text(rows, 1, aborted ? "aborted" : committed ? "committed" : "in_doubt");
 	mq_sql_rows_set(rows, 2, position_array(TupleDescAttr(rows->desc, 2)->atttypid, pending, n));
 	mq_sql_rows_set(rows, 3, TimestampTzGetDatum(since));
 	mq_sql_rows_set(rows, 4, BoolGetDatum(blocks_lso));

@@ -202,7 +202,7 @@ serve(XLogRecPtr redo)
 	if (pg_atomic_read_u64(&mq_log_table->redo_served) < redo)
 	{
 		if (!mq_served_write(redo))
-			mq_log_file_error("write", MQ_SERVED_FILE, PANIC);
+			mq_log_file_error("write file", MQ_SERVED_FILE, PANIC);
 		pg_atomic_write_u64(&mq_log_table->redo_served, redo);
 	}
 	LWLockRelease(&mq_log_table->sync_all_lock);
@@ -248,7 +248,7 @@ sync_log(MqLog *log, XLogRecPtr redo)
 	{
 		mq_segment_dir(path, &log->key);
 		if (!mq_segment_list(&log->key, log->sync_segment, &list))
-			mq_log_file_error("read", path, PANIC);
+			mq_log_file_error("read file", path, PANIC);
 		for (i = 0; i < list.n; i++)
 			sync_segment(log, list.bases[i]);
 		mq_segment_list_free(&list);
@@ -293,7 +293,7 @@ static void
 sync_or_panic(const char *path, bool is_dir)
 {
 	if (!mq_file_sync_path(path, is_dir))
-		mq_log_file_error("fsync", path, PANIC);
+		mq_log_file_error("fsync file", path, PANIC);
 }
 
 static void
@@ -310,7 +310,7 @@ write_state(MqLog *log, XLogRecPtr redo)
 	{
 		if (errno == ENOENT && log->dropped)
 			return;
-		mq_log_file_error("read the state of", dir, PANIC);
+		mq_log_file_error("read the state in folder", dir, PANIC);
 	}
 	if (current >= 0)
 		state = &slots[current];
@@ -324,7 +324,7 @@ write_state(MqLog *log, XLogRecPtr redo)
 	if (log->epoch >= 0)
 		mq_state_note_epoch(state, log->epoch, log->epoch_start);
 	if (!mq_state_write(&log->key, state) && !(errno == ENOENT && log->dropped))
-		mq_log_file_error("write the state of", dir, PANIC);
+		mq_log_file_error("write the state in folder", dir, PANIC);
 }
 
 /* Where the log's last batch below the redo pointer ends. */
@@ -349,7 +349,7 @@ vouch(MqLog *log, XLogRecPtr redo, MqStateCheckpoint *ck)
 	/* none in the active segment: look in those before it */
 	mq_segment_dir(dir, &log->key);
 	if (!mq_segment_list(&log->key, 0, &list))
-		mq_log_file_error("read", dir, PANIC);
+		mq_log_file_error("read file", dir, PANIC);
 	ck->segment = -1;
 	ck->batches = ck->position = 0;
 	for (i = list.n - 1; i >= 0; i--)

@@ -23,6 +23,7 @@
 
 #include "access/transam.h"
 #include "access/xlog.h"
+#include "access/xlogrecovery.h"
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
@@ -50,6 +51,7 @@ static void reserve(MqLog *log, int fd, MqSegmentFile kind, int64 need, int64 *r
 static void ask_for_space(MqLog *log);
 static void decide(const MqLogRange *range, MqRangeState state, XLogRecPtr lsn);
 static void wait_for_flush(MqLog *log, XLogRecPtr lsn);
+static MqEpoch leader_epoch(void);
 
 /* The range this process took from the pool and has not used yet. */
 static int32 spare_range = MQ_LOG_NO_RANGE;
@@ -162,7 +164,7 @@ mq_log_offsets(MqLog *log, MqLogOffsets *out)
 	pg_read_barrier();
 	out->leo = mq_log_get(&log->leo);
 	out->log_start = Min(mq_log_get(&log->log_start), out->lso);
-	out->epoch = Max(log->epoch, 0);
+	out->epoch = leader_epoch();
 }
 
 /* Gives the pool its range back; called where pins are dropped, at the end of a transaction. */
@@ -344,7 +346,7 @@ mq_log_file_error(const char *what, const char *path, int elevel)
 {
 	ereport(elevel,
 			(errcode(mq_file_errcode()),
-			 errmsg("could not %s file \"%s\": %m", what, path)));
+			 errmsg("could not %s \"%s\": %m", what, path)));
 }
 
 static void
@@ -431,7 +433,7 @@ make_room(MqLog *log, MqLogAppendPlan *plan)
 
 		mq_segment_path(path, &log->key, log->end.segment,
 						plan->log_fd < 0 ? MQ_SEGMENT_LOG : MQ_SEGMENT_BATCHES);
-		mq_log_file_error("open", path, ERROR);
+		mq_log_file_error("open file", path, ERROR);
 	}
 }
 
@@ -459,7 +461,7 @@ start_log(MqLog *log)
 	mq_segment_dir(dir, &log->key);
 	mq_state_init(&state, &log->key);
 	if (!mq_segment_make_dirs(&log->key) || !mq_state_create(&log->key, &state, false))
-		mq_log_file_error("create", dir, ERROR);
+		mq_log_file_error("create file", dir, ERROR);
 	log->has_files = true;
 	log->dirty_dir = log->dirty_parents = true;
 	mq_log_mark_dirty(log, log->end.leo);
@@ -491,7 +493,7 @@ roll(MqLog *log)
 			log->next_ready = false;
 			log->dirty_dir = true;
 			mq_log_mark_dirty(log, base);
-			mq_log_file_error("rename", from, ERROR);
+			mq_log_file_error("rename file", from, ERROR);
 		}
 	}
 	log->next_ready = false;
@@ -515,7 +517,7 @@ create_segment(MqLog *log, MqOffset base)
 		mq_segment_path(path, &log->key, base, kind);
 		fd = mq_file_open(path, O_RDWR | O_CREAT);
 		if (fd < 0)
-			mq_log_file_error("create", path, ERROR);
+			mq_log_file_error("create file", path, ERROR);
 		/* descriptors without batches are a failed roll's; batches are somebody's messages */
 		if (kind == MQ_SEGMENT_LOG && mq_file_size_fd(fd) != 0)
 		{
@@ -527,7 +529,7 @@ create_segment(MqLog *log, MqOffset base)
 		ok = mq_file_truncate(fd, 0);
 		mq_file_close(fd);
 		if (!ok)
-			mq_log_file_error("create", path, ERROR);
+			mq_log_file_error("create file", path, ERROR);
 	}
 	mq_log_begin_segment(log, base);
 }
@@ -631,4 +633,17 @@ wait_for_flush(MqLog *log, XLogRecPtr lsn)
 		;
 	if (pg_atomic_exchange_u32(&mq_log_table->flush_waiters, 1) == 0)
 		mq_log_kick_settler();
+}
+
+/* On a single node the timeline counts the leaders. */
+static MqEpoch
+leader_epoch(void)
+{
+	TimeLineID	tli;
+
+	if (RecoveryInProgress())
+		(void) GetXLogReplayRecPtr(&tli);
+	else
+		tli = GetWALInsertionTimeLine();
+	return (MqEpoch) Max(tli, 1) - 1;
 }

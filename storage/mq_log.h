@@ -148,6 +148,7 @@ typedef struct MqLogInflight
 	MqOffset	next;
 	TimestampTz since;
 	bool		committed;		/* waits for its commit record to be flushed */
+	bool		aborted;		/* waits for its abort record to be flushed */
 	bool		blocks_lso;
 } MqLogInflight;
 

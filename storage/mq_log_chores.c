@@ -217,7 +217,7 @@ mq_log_list_topics(Oid dboid, int *n)
 	c.key.dboid = dboid;
 	snprintf(path, sizeof(path), "%s/%u", MQ_SEGMENT_ROOT, dboid);
 	if (!mq_file_list(path, collect_topic, &c) && errno != ENOENT)
-		mq_log_file_error("read", path, WARNING);
+		mq_log_file_error("read file", path, WARNING);
 	if (c.n > 0)
 	{
 		result = palloc(sizeof(pg_uuid_t) * c.n);
@@ -237,7 +237,7 @@ mq_log_partitions_on_disk(Oid dboid, const pg_uuid_t *topic)
 
 	mq_segment_topic_dir(path, dboid, topic);
 	if (!mq_file_list(path, count_entry, &n) && errno != ENOENT)
-		mq_log_file_error("read", path, ERROR);
+		mq_log_file_error("read file", path, ERROR);
 	return n;
 }
 
@@ -249,7 +249,7 @@ mq_log_list_all(int *n)
 
 	memset(&c, 0, sizeof(c));
 	if (!mq_file_list(MQ_SEGMENT_ROOT, collect_databases_topic, &c) && errno != ENOENT)
-		mq_log_file_error("read", MQ_SEGMENT_ROOT, WARNING);
+		mq_log_file_error("read file", MQ_SEGMENT_ROOT, WARNING);
 	*n = c.n;
 	return c.keys;
 }
@@ -392,7 +392,7 @@ collect_databases_topic(void *arg, const char *name)
 		c->key.topic = topics[i];
 		mq_segment_topic_dir(path, oid, &topics[i]);
 		if (!mq_file_list(path, collect_partition, c) && errno != ENOENT)
-			mq_log_file_error("read", path, WARNING);
+			mq_log_file_error("read file", path, WARNING);
 	}
 	return true;
 }

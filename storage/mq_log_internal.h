@@ -141,7 +141,6 @@ typedef struct MqLogTable
 	pg_atomic_uint64 settled_below;	/* with unsettled: no transaction older than this is unsettled */
 	pg_atomic_uint32 space_wanted;	/* 1 = some slot wants_space */
 	pg_atomic_uint32 sweep_databases;	/* 1 = look for databases that are gone */
-	pg_atomic_uint32 disk_low;	/* 1 = less free than mq.min_free_disk */
 
 	pg_atomic_uint64 redo_started;	/* redo pointer of the last pass over dirty marks begun ... */
 	pg_atomic_uint64 redo_served;	/* ... and completed */
@@ -157,6 +156,7 @@ typedef struct MqLogTable
 	/* what boot could not check; written by boot alone */
 	int			disabled;
 	bool		disabled_overflow;
+	bool		wal_was_reset;	/* pg_resetwal ran since our last checkpoint */
 	MqLogKey	disabled_keys[MQ_DISABLED_MAX];
 
 	struct Latch *workers[MQ_LOG_WORKERS];	/* table lock to change */

@@ -71,7 +71,7 @@ mq_log_load(MqLog *log)
 	if (!usable || !load_files(log, slots, valid))
 	{
 		log->state = MQ_LOG_DISABLED;
-		mq_log_file_error("read the log in", dir, LOG_SERVER_ONLY);
+		mq_log_file_error("read the log in folder", dir, LOG_SERVER_ONLY);
 		mark_loaded(log);
 		return;
 	}

@@ -334,6 +334,7 @@ mq_log_inflight(int *n)
 			out->next = r->end;
 			out->since = r->since;
 			out->committed = r->state == MQ_RANGE_COMMITTED;
+			out->aborted = r->state == MQ_RANGE_ABORTED;
 			out->blocks_lso = range == log->range_head;
 		}
 		LWLockRelease(&log->append_lock);
@@ -551,7 +552,7 @@ read_failed(const MqLogKey *key, MqOffset segment, MqSegmentFile kind)
 	char		path[MQ_SEGMENT_PATH_MAX];
 
 	mq_segment_path(path, key, Max(segment, 0), kind);
-	mq_log_file_error("read", path, ERROR);
+	mq_log_file_error("read file", path, ERROR);
 }
 
 static bool

@@ -24,6 +24,7 @@
 #include <fcntl.h>
 
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "access/xlogrecovery.h"
 #include "catalog/pg_control.h"
 #include "common/controldata_utils.h"
@@ -53,6 +54,7 @@ typedef struct BootWork
 /* A backup label was there at boot: pruning waits for rm_startup. */
 static bool prune_deferred = false;
 
+static void prune_by_control(const ControlFileData *control);
 static void prune_all(XLogRecPtr redo);
 static bool visit_database(void *arg, const char *name);
 static bool visit_topic(void *arg, const char *name);
@@ -94,9 +96,9 @@ mq_log_recover_boot(void)
 	if (stat(BACKUP_LABEL_FILE, &st) == 0)
 		prune_deferred = true;
 	else if (errno != ENOENT)
-		mq_log_file_error("stat", BACKUP_LABEL_FILE, FATAL);
+		mq_log_file_error("stat file", BACKUP_LABEL_FILE, FATAL);
 	else
-		prune_all(mq_served_limit(control->checkPointCopy.redo));
+		prune_by_control(control);
 	mq_checkpoint_boot(control->checkPointCopy.redo);
 	pfree(control);
 }
@@ -185,11 +187,35 @@ mq_log_remove_files(Oid dboid, const pg_uuid_t *topic)
 		return true;
 	if (!mq_file_remove_tree(path) || !mq_file_sync_path(parent, true))
 	{
-		mq_log_file_error("remove", path, WARNING);
+		mq_log_file_error("remove folder", path, WARNING);
 		return false;
 	}
 	ereport(LOG, (errmsg("mq_ext: removed dropped log \"%s\"", path)));
 	return true;
+}
+
+/*
+ * By the redo pointer in pg_control, or by the last one that a checkpoint
+ * with us in the server had, if that is lower: see mq_served.h.  A redo
+ * pointer at the very start of a WAL segment that we have not served is
+ * pg_resetwal's.
+ */
+static void
+prune_by_control(const ControlFileData *control)
+{
+	XLogRecPtr	redo = control->checkPointCopy.redo;
+	XLogRecPtr	served = mq_served_read();
+
+	if (served != InvalidXLogRecPtr && served != redo &&
+		control->state == DB_SHUTDOWNED && control->checkPoint == redo &&
+		redo % control->xlog_seg_size == SizeOfXLogLongPHD)
+	{
+		mq_log_table->wal_was_reset = true;
+		ereport(WARNING,
+				(errmsg("mq_ext: pg_resetwal has been used, topics stay closed"),
+				 errhint("Look what has been lost, then open them with mq.allow_missing_logs.")));
+	}
+	prune_all(served != InvalidXLogRecPtr ? Min(redo, served) : redo);
 }
 
 /* Prunes every partition; says so in one line. */
@@ -204,7 +230,7 @@ prune_all(XLogRecPtr redo)
 	memset(&work, 0, sizeof(work));
 	work.redo = redo;
 	if (!mq_file_list(MQ_SEGMENT_ROOT, visit_database, &work) && errno != ENOENT)
-		mq_log_file_error("read", MQ_SEGMENT_ROOT, FATAL);
+		mq_log_file_error("read file", MQ_SEGMENT_ROOT, FATAL);
 	TimestampDifference(start, GetCurrentTimestamp(), &secs, &usecs);
 	ereport(LOG,
 			(errmsg("mq_ext: checked the logs of %lld partitions against redo pointer %X/%X: "
@@ -274,7 +300,7 @@ visit_partition(void *arg, const char *name)
 static void
 disable(BootWork *work, const char *path)
 {
-	mq_log_file_error("check the log in", path, WARNING);
+	mq_log_file_error("check the log in folder", path, WARNING);
 	work->damaged++;
 	if (mq_log_table->disabled < MQ_DISABLED_MAX)
 		mq_log_table->disabled_keys[mq_log_table->disabled++] = work->key;

@@ -110,7 +110,6 @@ mq_log_shmem_init(bool found_unused)
 	pg_atomic_init_u64(&mq_log_table->settled_below, 0);
 	pg_atomic_init_u32(&mq_log_table->space_wanted, 0);
 	pg_atomic_init_u32(&mq_log_table->sweep_databases, 1);
-	pg_atomic_init_u32(&mq_log_table->disk_low, 0);
 	pg_atomic_init_u64(&mq_log_table->redo_started, 0);
 	pg_atomic_init_u64(&mq_log_table->redo_served, 0);
 
@@ -148,8 +147,15 @@ mq_log_is_attached(void)
 MqLog *
 mq_log_open(const MqLogKey *key)
 {
-	MqLog	   *log = find_or_assign(key);
+	MqLog	   *log;
 
+	if (mq_log_table->wal_was_reset && !mq_allow_missing_logs)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("topics are closed because pg_resetwal has been used"),
+				 errdetail("What the logs hold may not fit what the tables hold any more."),
+				 errhint("Look what has been lost, then open them with mq.allow_missing_logs.")));
+	log = find_or_assign(key);
 	if (log == NULL)
 		log = make_place(key);
 	if (log == NULL)

@@ -226,14 +226,14 @@ write_batches(MqLogAppendPlan *plan, const MqLogEnd *from, MqDescriptorDisk *des
 		MQ_FAULT_FAILS("append_write"))
 	{
 		mq_segment_path(path, &plan->log->key, from->segment, MQ_SEGMENT_LOG);
-		mq_log_file_error("write", path, PANIC);
+		mq_log_file_error("write file", path, PANIC);
 	}
 	MQ_FAULT("append_between_writes");
 	if (!mq_file_pwrite(plan->batches_fd, descriptors, (size_t) plan->n * MQ_BATCHES_ENTRY_SIZE,
 						(off_t) from->batches * MQ_BATCHES_ENTRY_SIZE))
 	{
 		mq_segment_path(path, &plan->log->key, from->segment, MQ_SEGMENT_BATCHES);
-		mq_log_file_error("write", path, PANIC);
+		mq_log_file_error("write file", path, PANIC);
 	}
 }
 
@@ -423,14 +423,14 @@ redo_make_log(MqLog *log, const MqLogKey *key, MqOffset log_start)
 		return;
 	mq_segment_dir(dir, key);
 	if (!mq_segment_make_dirs(key))
-		mq_log_file_error("create", dir, ERROR);
+		mq_log_file_error("create file", dir, ERROR);
 	mq_state_read(key, slots, valid, &current);
 	if (current < 0)
 	{
 		mq_state_init(&slots[0], key);
 		slots[0].log_start = log_start;
 		if (!mq_state_create(key, &slots[0], log == NULL))
-			mq_log_file_error("create", dir, ERROR);
+			mq_log_file_error("create file", dir, ERROR);
 	}
 	if (log == NULL)
 		return;
@@ -450,16 +450,16 @@ redo_write(const MqLogKey *key, MqOffset segment, MqSegmentFile kind,
 
 	mq_segment_path(path, key, segment, kind);
 	if (fd < 0)
-		mq_log_file_error("open", path, ERROR);
+		mq_log_file_error("open file", path, ERROR);
 	if (len > 0 && !mq_file_pwrite(fd, data, len, position))
-		mq_log_file_error("write", path, ERROR);
+		mq_log_file_error("write file", path, ERROR);
 	if (!flush)
 		return;
 
 	/* no slot to carry a dirty mark to the next restartpoint */
 	mq_segment_dir(dir, key);
 	if (!mq_file_sync(fd) || !mq_file_sync_path(dir, true))
-		mq_log_file_error("fsync", path, PANIC);
+		mq_log_file_error("fsync file", path, PANIC);
 }
 
 static void

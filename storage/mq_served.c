@@ -57,19 +57,19 @@ mq_served_write(XLogRecPtr redo)
 }
 
 XLogRecPtr
-mq_served_limit(XLogRecPtr redo)
+mq_served_read(void)
 {
 	MqServedDisk served;
 	int			fd = mq_file_open(MQ_SERVED_FILE, O_RDONLY);
 	bool		ok;
 
 	if (fd < 0)
-		return redo;
+		return InvalidXLogRecPtr;
 	ok = mq_file_pread(fd, &served, sizeof(served), 0) == sizeof(served) &&
 		served.magic == SERVED_MAGIC && served.version == 1 &&
 		EQ_CRC32C(served.crc, served_crc(&served));
 	mq_file_close(fd);
-	return ok ? Min(redo, served.redo) : redo;
+	return ok ? (XLogRecPtr) served.redo : InvalidXLogRecPtr;
 }
 
 static pg_crc32c

@@ -17,7 +17,7 @@
 /* called by the checkpoint; true also when there is no pg_mq yet.  No palloc */
 extern bool mq_served_write(XLogRecPtr redo);
 
-/* called by boot: the lower of both, redo when nothing valid was written */
-extern XLogRecPtr mq_served_limit(XLogRecPtr redo);
+/* called by boot: what was written, invalid when nothing valid was */
+extern XLogRecPtr mq_served_read(void);
 
 #endif							/* MQ_SERVED_H */

@@ -333,7 +333,7 @@ find_work(SettleWork *work)
 		char		path[MQ_SEGMENT_PATH_MAX];
 
 		mq_segment_path(path, &work->log->key, work->segment, MQ_SEGMENT_BATCHES);
-		mq_log_file_error("read", path, WARNING);
+		mq_log_file_error("read file", path, WARNING);
 	}
 }
 
@@ -538,9 +538,9 @@ write_hints(const MqLogKey *key, const xl_mq_settle *settle, const xl_mq_run *ru
 	}
 	mq_segment_path(path, key, settle->segment, MQ_SEGMENT_BATCHES);
 	if (!ok)
-		mq_log_file_error("set hints in", path, WARNING);
+		mq_log_file_error("set hints in file", path, WARNING);
 	else if (flush && !mq_file_sync(fd))
-		mq_log_file_error("fsync", path, PANIC);
+		mq_log_file_error("fsync file", path, PANIC);
 	return ok;
 }
 
@@ -576,9 +576,9 @@ write_abort_hints(const xl_mq_abort *xlrec, MqOffset segment, bool flush)
 	}
 	mq_segment_path(path, &xlrec->key, segment, MQ_SEGMENT_BATCHES);
 	if (!ok)
-		mq_log_file_error("set hints in", path, WARNING);
+		mq_log_file_error("set hints in file", path, WARNING);
 	else if (flush && !mq_file_sync(fd))
-		mq_log_file_error("fsync", path, PANIC);
+		mq_log_file_error("fsync file", path, PANIC);
 }
 
 /*

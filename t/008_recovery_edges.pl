@@ -74,33 +74,60 @@ is($node->safe_psql('postgres', "SELECT string_agg(value, ',') FROM mq.fetch_tex
 	'message 1,message 2,message 3,message 4', 'what follows it is read');
 
 # 2. A log that is ahead of WAL: its ghosts must not come back under the
-# transaction ids that are handed out again.
-$node->safe_psql('postgres', "SELECT mq.create_topic('ghost')");
-produce($node, 'ghost', ['real']);
-$node->safe_psql('postgres', 'CHECKPOINT');
-my $ghost_dir = topic_dir('ghost', 0);
-my $wal_dir = "$data/pg_wal";
+# transaction ids that are handed out again.  The second time the server runs
+# without the library for a while, and its checkpoints pass the ghosts.
+foreach my $absent (0, 1)
+{
+	my $topic = $absent ? 'ghost_absent' : 'ghost';
+	my $what = $absent ? 'without the library' : 'a log ahead of WAL';
+	$node->safe_psql('postgres', "SELECT mq.create_topic('$topic')");
+	produce($node, $topic, ['real']);
+	$node->stop;
+	system_or_bail('cp', '-a', "$data/pg_wal", "$data.wal");
+	system_or_bail('cp', '-a', "$data/global/pg_control", "$data.control");
+	system_or_bail('cp', '-a', "$data/pg_xact", "$data.xact");
+	$node->start;
+	produce($node, $topic, ["ghost $_"]) foreach (1 .. 3);
+	crash($node);
+	system_or_bail('rm', '-rf', "$data/pg_wal", "$data/pg_xact");
+	system_or_bail('mv', "$data.wal", "$data/pg_wal");
+	system_or_bail('mv', "$data.xact", "$data/pg_xact");
+	system_or_bail('mv', "$data.control", "$data/global/pg_control");
+	my $from = log_end($node);
+	if ($absent)
+	{
+		$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+		$node->start;
+		# past the ghosts, in LSNs and in transaction ids
+		$node->safe_psql('postgres', q{CREATE TABLE past AS SELECT generate_series(1, 20000); DROP TABLE past; CHECKPOINT});
+		$node->safe_psql('postgres', 'SELECT pg_current_xact_id()') foreach (1 .. 10);
+		$node->stop;
+		$node->append_conf('postgresql.conf', "shared_preload_libraries = 'mq_ext'");
+	}
+	$node->start;
+	# transactions that get the ghosts' ids and commit
+	$node->safe_psql('postgres', 'SELECT pg_current_xact_id()') foreach (1 .. 10);
+	is($node->safe_psql('postgres', "SELECT string_agg(value, ',') FROM mq.fetch_text('$topic', 0)"), 'real', "$what: no ghost is seen");
+	produce($node, $topic, ['next']);
+	is($node->safe_psql('postgres', "SELECT string_agg(msg_offset || ' ' || value, ',') FROM mq.fetch_text('$topic', 0)"),
+		'0 real,1 next', "$what: the ghosts' offsets are handed out again, as nobody has seen them");
+	ok($node->log_contains(qr/checked the logs of \d+ partitions.*3 batches \(\d+ bytes\) cut/, $from), "$what: the boot line counts them");
+}
+
+# Descriptors or whole segments that are gone are not passed over in silence.
+$node->safe_psql('postgres', q{SELECT mq.create_topic('holes', 1, '{"segment.bytes": 65536}')});
+produce($node, 'holes', [ ("x" x 20000) ]) foreach (1 .. 12);
+my $holes = topic_dir('holes', 0);
+my @segments = map { s/.*\///r =~ s/\.log//r } sort glob "$data/$holes/0*.log";
+cmp_ok(scalar @segments, '>=', 4, 'several segments');
 $node->stop;
-system_or_bail('cp', '-a', $wal_dir, "$data.wal");
-system_or_bail('cp', '-a', "$data/global/pg_control", "$data.control");
-system_or_bail('cp', '-a', "$data/pg_xact", "$data.xact");
+truncate "$data/$holes/$segments[0].batches", 48 * 2 or die;
+unlink "$data/$holes/$segments[2].log", "$data/$holes/$segments[2].batches";
 $node->start;
-produce($node, 'ghost', ["ghost $_"]) foreach (1 .. 3);
-crash($node);
-system_or_bail('rm', '-rf', $wal_dir, "$data/pg_xact");
-system_or_bail('mv', "$data.wal", $wal_dir);
-system_or_bail('mv', "$data.xact", "$data/pg_xact");
-system_or_bail('mv', "$data.control", "$data/global/pg_control");
-my $from = log_end($node);
-$node->start;
-# transactions that get the ghosts' ids and commit
-$node->safe_psql('postgres', 'CREATE TABLE filler AS SELECT 1; SELECT txid_current();') foreach (1 .. 1);
-$node->safe_psql('postgres', 'SELECT txid_current()') foreach (1 .. 10);
-is($node->safe_psql('postgres', "SELECT string_agg(value, ',') FROM mq.fetch_text('ghost', 0)"), 'real', 'no ghost is seen');
-produce($node, 'ghost', ['next']);
-is($node->safe_psql('postgres', "SELECT string_agg(msg_offset || ' ' || value, ',') FROM mq.fetch_text('ghost', 0)"),
-	'0 real,1 next', 'its offsets are handed out again, as nobody has seen them');
-ok($node->log_contains(qr/checked the logs of \d+ partitions.*3 batches \(\d+ bytes\) cut/, $from), 'the boot line counts them');
+is(sqlstate("SELECT count(*) FROM mq.fetch('holes', 0)"), 'XX001', 'a lost descriptor is reported');
+is(sqlstate("SELECT count(*) FROM mq.fetch('holes', 0, " . int($segments[2]) . ')'), 'XX001', 'a lost segment too');
+is($node->safe_psql('postgres', "SELECT count(*) FROM mq.fetch('holes', 0, on_damage => 'skip')"),
+	12 - 1 - (int($segments[3]) - int($segments[2])), 'the rest is read');
 
 # 3. Single-user mode recovers too.
 produce($node, 'ghost', ['single']);
@@ -159,6 +186,21 @@ SKIP:
 		'a message whose transaction pg_xact has forgotten');
 	$old->stop;
 }
+
+# 6. After pg_resetwal topics stay closed until somebody says so.
+$node->stop;
+command_ok([ 'pg_resetwal', '-D', $data ], 'pg_resetwal');
+$node->start;
+is(sqlstate("SELECT mq.produce('ghost', 'x')"), '55000', 'produce is refused after pg_resetwal');
+is(sqlstate("SELECT * FROM mq.fetch('ghost')"), '55000', 'so is fetch');
+$node->append_conf('postgresql.conf', 'mq.allow_missing_logs = on');
+$node->reload;
+$node->poll_query_until('postgres', "SELECT current_setting('mq.allow_missing_logs') = 'on'") or die;
+is($node->safe_psql('postgres', "SELECT value FROM mq.fetch_text('ghost', 0, 2)"), 'single', 'until it is allowed');
+$node->append_conf('postgresql.conf', 'mq.allow_missing_logs = off');
+$node->restart;
+produce($node, 'ghost', ['open again']);
+is($node->safe_psql('postgres', "SELECT value FROM mq.fetch_text('ghost', 0, 3)"), 'open again', 'the next start knows of nothing');
 
 $node->stop;
 done_testing();
