@@ -404,7 +404,7 @@ find_or_assign(const MqLogKey *key)
 
 /*
  * The table is full.  Syncs a slot that nobody uses, so that it can be given
- * away; where all are still unsettled, gives the settler a moment.
+ * away; where all are in use or unsettled, gives the others a moment.
  */
 static MqLog *
 make_place(const MqLogKey *key)
@@ -426,7 +426,8 @@ make_place(const MqLogKey *key)
 			return log;
 		if (victim != NULL)
 			continue;
-		if (!mq_settle_pending())
+		/* all are ours: waiting would not help */
+		if (pins != NULL && hash_get_num_entries(pins) >= mq_log_table->slots)
 			break;
 		mq_log_kick_settler();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

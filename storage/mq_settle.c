@@ -31,6 +31,7 @@
 #include "storage/mq_settle.h"
 
 #define SETTLE_CHUNK	1024		/* batches of a log that one round takes */
+#define SETTLE_GROUP	256			/* logs that share one flush of WAL */
 #define MAX_LAG			10000000
 
 /* What one round does to one log. */
@@ -49,6 +50,7 @@ typedef struct SettleWork
 	xl_mq_run  *runs;
 } SettleWork;
 
+static bool settle_group(int *next);
 static bool settle_round(MqLog **logs, int n, bool report);
 static void begin_work(SettleWork *work, MqLog *log);
 static void find_work(SettleWork *work);
@@ -84,26 +86,14 @@ mq_settle_pending(void)
 bool
 mq_settle_all(FullTransactionId below)
 {
-	MqLog	  **logs = palloc(sizeof(MqLog *) * mq_log_table->slots);
 	bool		complete = true;
 	bool		more = false;
-	int			n = 0;
+	int			next = 0;
 	int			i;
 
 	pg_atomic_write_u32(&mq_log_table->unsettled, 0);
-	for (i = 0; i < mq_log_table->slots; i++)
-	{
-		if (mq_log_slots[i].unsettled)
-			logs[n++] = mq_log_open(&mq_log_slots[i].key);
-	}
-	while (settle_round(logs, n, false))
-		CHECK_FOR_INTERRUPTS();
-	for (i = 0; i < n; i++)
-	{
-		more |= logs[i]->unsettled;
-		mq_log_unpin(logs[i]);
-	}
-	pfree(logs);
+	while (next < mq_log_table->slots)
+		more |= settle_group(&next);
 
 	for (i = 0; i < mq_log_table->slots && complete; i++)
 		complete = mq_log_slots[i].range_head == MQ_LOG_NO_RANGE ||
@@ -114,6 +104,34 @@ mq_settle_all(FullTransactionId below)
 		pg_atomic_write_u64(&mq_log_table->settled_below,
 							mq_settle_pending() ? U64FromFullTransactionId(below) : 0);
 	return complete;
+}
+
+/*
+ * Settles the logs of the next slots that need it, not so many at once that
+ * others find no place in the table.  True when a log has something left.
+ */
+static bool
+settle_group(int *next)
+{
+	MqLog	   *logs[SETTLE_GROUP];
+	int			most = Max(1, Min(SETTLE_GROUP, mq_log_table->slots / 4));
+	bool		more = false;
+	int			n = 0;
+	int			i;
+
+	for (; *next < mq_log_table->slots && n < most; (*next)++)
+	{
+		if (mq_log_slots[*next].unsettled)
+			logs[n++] = mq_log_open(&mq_log_slots[*next].key);
+	}
+	while (settle_round(logs, n, false))
+		CHECK_FOR_INTERRUPTS();
+	for (i = 0; i < n; i++)
+	{
+		more |= logs[i]->unsettled;
+		mq_log_unpin(logs[i]);
+	}
+	return more;
 }
 
 /* Makes the settler look at every log again, for one that begins in the middle of another's work. */
