@@ -129,7 +129,8 @@ listen_for_checkpoints(ErrorData *edata)
 {
 	if (edata->funcname != NULL && strncmp(edata->funcname, "LogCheckpoint", 13) == 0)
 	{
-		if (strcmp(edata->funcname, "LogCheckpointStart") == 0 && mq_log_is_attached())
+		if (strcmp(edata->funcname, "LogCheckpointStart") == 0 && mq_log_is_attached() &&
+			!MQ_FAULT_FAILS("checkpoint_unheard"))
 			serve(GetRedoRecPtr());
 		if (!show_checkpoints)
 			edata->output_to_server = false;

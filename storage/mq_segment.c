@@ -142,7 +142,7 @@ mq_segment_parse_uuid(const char *name, pg_uuid_t *uuid)
 
 		if (*p == '-')
 			p++;
-		if (sscanf(p, "%2x", &byte) != 1)
+		if (strspn(p, "0123456789abcdef") < 2 || sscanf(p, "%2x", &byte) != 1)
 			return false;
 		uuid->data[i] = (unsigned char) byte;
 		p += 2;
