@@ -361,8 +361,14 @@ redo_append(const xl_mq_append *xlrec, const uint8 *batch, XLogRecPtr end_lsn)
 	MQ_FAULT("redo_between_writes");
 	redo_write(&xlrec->key, xlrec->segment, MQ_SEGMENT_BATCHES, &d, sizeof(d),
 			   (off_t) xlrec->number * MQ_BATCHES_ENTRY_SIZE, log == NULL);
-	if (log != NULL)
-		mq_log_recover_replayed(log, xlrec, end_lsn);
+	if (log == NULL)
+	{
+		/* a reader may have loaded the log meanwhile, without this batch */
+		log = redo_lock(&xlrec->key);
+		if (log == NULL)
+			return;
+	}
+	mq_log_recover_replayed(log, xlrec, end_lsn);
 	redo_unlock(log);
 }
 

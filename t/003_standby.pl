@@ -112,6 +112,18 @@ $sleeper->query_until(qr/woken/, '');
 pass('a sleeper on the standby is woken');
 $sleeper->quit;
 
+# a standby with fewer places for open partitions than there are partitions
+$primary->safe_psql('postgres', q{SELECT mq.create_topic('wide', 40)});
+$standby->append_conf('postgresql.conf', 'mq.max_partitions = 16');
+$standby->restart;
+foreach my $round (1 .. 3)
+{
+	$primary->safe_psql('postgres', qq{SELECT count(mq.produce('wide', '$round-' || i, partition => i % 40)) FROM generate_series(0, 399) i});
+	$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+	is_deeply([ read_topic($standby, 'wide') ], [ read_topic($primary, 'wide') ], "40 partitions with room for 16, round $round");
+}
+unlike(slurp_file($standby->logfile), qr/has a hole|is damaged/, 'and no damage is seen where there is none');
+
 # promotion: the open transaction is gone, the log goes on, the epoch shows it
 my $count = same_answers('before promotion');
 my $ends = offsets($standby, 'orders');
