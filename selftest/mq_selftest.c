@@ -6,7 +6,9 @@
  * program as they are, without a server.  A new one gets a test_<concept>.c
  * with one function, a line in tests[] and its name in the Makefile.
  *
- *	  mq_selftest [-g golden directory] [concept ...]
+ *	  mq_selftest [-w] [-g golden directory] [concept ...]
+ *
+ * -w writes the pinned files that are missing, once, when a format is made.
  */
 #include "postgres.h"
 
@@ -25,10 +27,14 @@ typedef struct Test
 static const Test tests[] = {
 	{"bytes", test_bytes},
 	{"batch", test_batch},
-	{"codec", test_codec}
+	{"codec", test_codec},
+	{"batches", test_batches},
+	{"state", test_state},
+	{"segment", test_segment}
 };
 
 static const char *golden_directory = "selftest/golden";
+static bool write_missing = false;
 static int	tests_run = 0;
 static int	tests_failed = 0;
 
@@ -43,6 +49,12 @@ main(int argc, char **argv)
 {
 	int			i;
 
+	if (argc >= 2 && strcmp(argv[1], "-w") == 0)
+	{
+		write_missing = true;
+		argc--;
+		argv++;
+	}
 	if (argc >= 3 && strcmp(argv[1], "-g") == 0)
 	{
 		golden_directory = argv[2];
@@ -188,6 +200,27 @@ selftest_golden_file(const char *name, size_t *len)
 	fclose(file);
 	*len = (size_t) size;
 	return data;
+}
+
+void
+selftest_pinned(const void *data, size_t len, const char *name)
+{
+	char		path[MAXPGPATH];
+	size_t		golden_len;
+	uint8	   *golden;
+	FILE	   *file;
+
+	snprintf(path, sizeof(path), "%s/%s", golden_directory, name);
+	if (write_missing && access(path, F_OK) != 0)
+	{
+		file = fopen(path, "wb");
+		if (file == NULL || fwrite(data, 1, len, file) != len || fclose(file) != 0)
+			selftest_bail_out("cannot write %s", path);
+		selftest_note("wrote %s", path);
+	}
+	golden = selftest_golden_file(name, &golden_len);
+	selftest_bytes(data, len, golden, golden_len, "the layout of %s", name);
+	free(golden);
 }
 
 /* Without arguments every test runs. */

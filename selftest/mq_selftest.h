@@ -27,9 +27,15 @@ extern uint8 *selftest_hex(const char *hex, size_t *len);
 /* A file of the golden directory. */
 extern uint8 *selftest_golden_file(const char *name, size_t *len);
 
+/* A check: these bytes are those of a golden file, which -w writes when it is missing. */
+extern void selftest_pinned(const void *data, size_t len, const char *name);
+
 /* one per pure file, in test_<concept>.c; listed in mq_selftest.c */
 extern void test_bytes(void);
 extern void test_batch(void);
 extern void test_codec(void);
+extern void test_batches(void);
+extern void test_state(void);
+extern void test_segment(void);
 
 #endif							/* MQ_SELFTEST_H */

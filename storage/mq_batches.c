@@ -27,8 +27,23 @@ StaticAssertDecl(offsetof(MqDescriptorDisk, hint) == 43 &&
 
 #define PRUNE_CHUNK 64
 
+/* Where the low half of a record batch's CRC stands. */
+#define BATCH_CRC_LOW 19
+
 static pg_crc32c descriptor_crc(const MqDescriptorDisk *d, const MqBatchesIdentity *id, uint32 number);
 static int64 field_of(const MqDescriptorDisk *d, MqBatchesField field);
+
+void
+mq_batches_tie(MqDescriptorDisk *d, const uint8 *batch)
+{
+	memcpy(d->batch_crc, batch + BATCH_CRC_LOW, sizeof(d->batch_crc));
+}
+
+bool
+mq_batches_is_tied(const MqDescriptorDisk *d, const uint8 *batch)
+{
+	return memcmp(d->batch_crc, batch + BATCH_CRC_LOW, sizeof(d->batch_crc)) == 0;
+}
 
 void
 mq_batches_seal(MqDescriptorDisk *d, const MqBatchesIdentity *id, uint32 number)

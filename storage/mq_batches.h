@@ -21,8 +21,7 @@ typedef struct MqDescriptorDisk
 	uint64		fxid;			/* 64-bit top-level xid, 0 = not transactional */
 	int64		max_timestamp;	/* greatest of the partition up to here, ms */
 	uint8		version;
-	uint8		flags;			/* none yet, zero */
-	uint8		reserved;		/* zero */
+	uint8		batch_crc[2];	/* last two bytes of the batch's CRC field */
 	uint8		hint;			/* MQ_HINT_*, outside the CRC */
 	uint32		crc;			/* CRC-32C of identity and bytes 0..42 */
 } MqDescriptorDisk;
@@ -44,6 +43,13 @@ typedef struct MqBatchesIdentity
 	int32		partition;
 	MqOffset	segment_base;
 } MqBatchesIdentity;
+
+/*
+ * Ties a descriptor to its batch: another's of the same size and offsets must
+ * not pass for it.  The batch is sealed.
+ */
+extern void mq_batches_tie(MqDescriptorDisk *d, const uint8 *batch);
+extern bool mq_batches_is_tied(const MqDescriptorDisk *d, const uint8 *batch);
 
 extern void mq_batches_seal(MqDescriptorDisk *d, const MqBatchesIdentity *id, uint32 number);
 extern bool mq_batches_valid(const MqDescriptorDisk *d, const MqBatchesIdentity *id, uint32 number);

@@ -500,6 +500,13 @@ load_batch(MqLogReader *reader, const MqDescriptorDisk *d, MqLogBatchView *view)
 	if (status == MQ_BATCH_OK &&
 		(view->info.total_length != d->length || view->info.base_offset != base))
 		status = MQ_BATCH_BAD_LENGTH;
+
+	/* a whole batch, but not the one that was written here */
+	if (status == MQ_BATCH_OK &&
+		((uint32) view->info.last_offset_delta + 1 != d->record_count ||
+		 view->info.max_timestamp > d->max_timestamp ||
+		 !mq_batches_is_tied(d, view->data)))
+		status = MQ_BATCH_BAD_COUNT;
 	if (status == MQ_BATCH_OK)
 		status = mq_batch_check_crc(view->data, &view->info);
 	if (status == MQ_BATCH_OK)

@@ -159,6 +159,7 @@ insert_batch(MqLogAppendPlan *plan, MqLogBatch *batch, MqDescriptorDisk *d, MqLo
 	d->length = batch->length;
 	d->fxid = plan->fxid;
 	d->max_timestamp = log->max_timestamp;
+	mq_batches_tie(d, batch->data);
 
 	XLogBeginInsert();
 	mq_register_data(&xlrec, sizeof(xlrec));
@@ -351,6 +352,7 @@ redo_append(const xl_mq_append *xlrec, const uint8 *batch, XLogRecPtr end_lsn)
 	d.end_lsn = end_lsn;
 	d.fxid = xlrec->fxid;
 	d.max_timestamp = xlrec->max_timestamp;
+	mq_batches_tie(&d, batch);
 	mq_segment_identity(&id, &xlrec->key, xlrec->segment);
 	mq_batches_seal(&d, &id, xlrec->number);
 

@@ -4,7 +4,7 @@
 set -eu
 
 run="gcc libc6-dev make postgresql-15 postgresql-server-dev-15 liblz4-dev zlib1g-dev libzstd-dev libsnappy-dev"
-tests="perl libipc-run-perl postgresql-15-pgtap python3 python3-kafka clang-14 libclang-rt-14-dev"
+tests="perl libipc-run-perl postgresql-15-pgtap python3 python3-kafka python3-lz4 clang-14 libclang-rt-14-dev"
 
 case ${1:-} in
 	run) wanted=$run ;;
