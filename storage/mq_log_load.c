@@ -66,8 +66,6 @@ mq_log_load(MqLog *log)
 			mq_log_note_epoch(log, state->epochs[state->epochs_used - 1].epoch,
 							  state->epochs[state->epochs_used - 1].start);
 	}
-	else if (usable && state_there)
-		log->state = MQ_LOG_DAMAGED;
 	if (!usable || !load_files(log, slots, valid))
 	{
 		log->state = MQ_LOG_DISABLED;
@@ -75,6 +73,15 @@ mq_log_load(MqLog *log)
 		mark_loaded(log);
 		return;
 	}
+
+	/*
+	 * A start that failed half-way leaves a folder without a valid state; the
+	 * next append or redo must write it, or a checkpoint would miss it.
+	 */
+	if (current < 0 && (!state_there || log->end.segment < 0))
+		log->has_files = false;
+	else if (current < 0)
+		log->state = MQ_LOG_DAMAGED;
 
 	pg_atomic_write_u64(&log->leo, log->end.leo);
 	pg_atomic_write_u64(&log->hw, log->end.leo);
