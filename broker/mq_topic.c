@@ -32,6 +32,7 @@
 #include "base/mq_settings.h"
 #include "broker/mq_topic.h"
 #include "broker/mq_topic_identity.h"
+#include "broker/mq_topic_names.h"
 #include "broker/mq_topic_options.h"
 #include "broker/mq_topic_rows.h"
 #include "broker/mq_xact_topics.h"
@@ -359,7 +360,7 @@ mq_topic_raise_unknown(const char *name)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("topic \"%s\" does not exist", name),
+			 errmsg("topic \"%s\" does not exist", mq_topic_names_shown(name)),
 			 similar != NULL ? errhint("Perhaps you meant \"%s\".", similar) : 0));
 }
 

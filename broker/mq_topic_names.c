@@ -38,8 +38,7 @@ mq_topic_names_check(const char *name)
 		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != len)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid topic name \"%s\"", len > MQ_MAX_TOPIC_NAME ?
-						psprintf("%.*s...", pg_mbcliplen(name, len, 60), name) : name),
+				 errmsg("invalid topic name \"%s\"", mq_topic_names_shown(name)),
 				 errdetail("A topic name has 1 to %d characters out of a-z, A-Z, 0-9, \".\", \"_\" and \"-\", and is neither \".\" nor \"..\".",
 						   MQ_MAX_TOPIC_NAME),
 				 errhint("Choose another name.")));
@@ -49,6 +48,17 @@ mq_topic_names_check(const char *name)
 				 errmsg("topic name \"%s\" is reserved", name),
 				 errdetail("Topics of this name hold what consumer groups and producers remember."),
 				 errhint("Choose another name.")));
+}
+
+/* Text may have a gigabyte, and goes to the server's log, too. */
+const char *
+mq_topic_names_shown(const char *text)
+{
+	size_t		len = strlen(text);
+
+	if (len <= MQ_MAX_TOPIC_NAME)
+		return text;
+	return psprintf("%.*s...", pg_mbcliplen(text, len, 60), text);
 }
 
 /*

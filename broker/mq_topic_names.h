@@ -10,6 +10,9 @@
 /* Raises 22023. */
 extern void mq_topic_names_check(const char *name);
 
+/* A caller's text as a message shows it: cut, if no name is as long. */
+extern const char *mq_topic_names_shown(const char *text);
+
 /*
  * Locks the name until the transaction ends, so that two creators of one name
  * meet here and not in a unique index.

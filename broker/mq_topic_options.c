@@ -22,6 +22,7 @@
 #include "utils/syscache.h"
 
 #include "base/mq_settings.h"
+#include "broker/mq_topic_names.h"
 #include "broker/mq_topic_options.h"
 
 /* What a message shares its batch with; mq.max_message_bytes has the same bound. */
@@ -169,7 +170,7 @@ raise_unknown(const char *name)
 		appendStringInfo(&valid, "%s%s", i > 0 ? ", " : "", rules[i].name);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown topic option \"%s\"", name),
+			 errmsg("unknown topic option \"%s\"", mq_topic_names_shown(name)),
 			 errhint("Valid options are: %s.", valid.data)));
 }
 
@@ -218,7 +219,8 @@ raise_bad_value(const OptionRule *rule, const char *value)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for topic option \"%s\": \"%s\"", rule->name, value),
+			 errmsg("invalid value for topic option \"%s\": \"%s\"", rule->name,
+					mq_topic_names_shown(value)),
 			 errhint("%s", hint.data)));
 }
 

@@ -14,6 +14,7 @@
 #include "base/mq_settings.h"
 #include "broker/mq_fetch.h"
 #include "broker/mq_produce.h"
+#include "broker/mq_topic_names.h"
 #include "mq_ext/mq_sql.h"
 #include "mq_ext/mq_sql_message.h"
 
@@ -177,7 +178,7 @@ read_damage(FunctionCallInfo fcinfo)
 		return MQ_LOG_DAMAGE_SKIP;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for argument \"on_damage\": \"%s\"", word),
+			 errmsg("invalid value for argument \"on_damage\": \"%s\"", mq_topic_names_shown(word)),
 			 errhint("Valid values are \"error\" and \"skip\".")));
 }
 

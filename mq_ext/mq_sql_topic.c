@@ -299,7 +299,7 @@ mq_sql_drop_topic(PG_FUNCTION_ARGS)
 	if (!OidIsValid(relid))
 	{
 		ereport(NOTICE,
-				(errmsg("topic \"%s\" does not exist, skipping", name)));
+				(errmsg("topic \"%s\" does not exist, skipping", mq_topic_names_shown(name))));
 		PG_RETURN_BOOL(false);
 	}
 	mq_ddl_drop(relid);
