@@ -132,7 +132,7 @@ settle(void)
 {
 	int64		now = mq_worker_clock();
 
-	if (held == NULL && recovery_seen && !mq_settle_pending())
+	if (mq_log_is_closed() || (held == NULL && recovery_seen && !mq_settle_pending()))
 		return MQ_SETTLER_IDLE;
 	if (now < next_round)
 		return next_round - now;

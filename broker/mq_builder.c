@@ -11,11 +11,16 @@
  * A batch that a mark points into is never spilled and never sealed: cutting
  * it happens while a subtransaction aborts, when nothing may fail.
  *
+ * Once a transaction has spilled, it spills each batch as soon as that is
+ * full: its bytes are still in the processor's cache, and the next batch takes
+ * over its buffer.
+ *
  * Locking: none; all of this is private to one backend.
  */
 #include "postgres.h"
 
 #include "storage/mq_codec.h"
+#include "storage/mq_file.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -23,7 +28,20 @@
 
 #define FIRST_ROOM	(MQ_BATCH_HEADER_SIZE + 256)
 
+/* What a record may take besides key, value and headers: six numbers and the attributes. */
+#define RECORD_OVERHEAD	(5 + 1 + 10 + 5 + 5 + 5 + 5)
+
+/* Batches begin at page boundaries of the temporary file: the kernel then takes large pages for it. */
+#define SPILL_ALIGN	4096
+
+static int64 add_slowly(MqBuilder *builder, const MqRecord *record, MqSpill *spill);
+static inline MqBuilderBatch *open_batch(const MqBuilder *builder);
+static inline void put(MqBuilderBatch *batch, const MqRecord *record);
 static MqBuilderBatch *begin_batch(MqBuilder *builder, MqTimestamp base_timestamp, size_t record_size);
+static int64 end_batch(MqBuilder *builder, MqBuilderBatch *batch, MqSpill *spill);
+static int64 spill_batch(MqBuilder *builder, MqBuilderBatch *batch, MqSpill *spill);
+static uint8 *take_buffer(MqBuilder *builder, size_t size, int32 *capacity);
+static void give_buffer(MqBuilder *builder, uint8 *data, int32 capacity, int most);
 static void make_room(MqBuilderBatch *batch, size_t more);
 static void push_mark(MqBuilder *builder, int level);
 static bool is_marked(const MqBuilder *builder, int batch);
@@ -46,40 +64,23 @@ mq_builder_create(MemoryContext context, const MqTopic *topic, int32 partition)
 }
 
 int64
-mq_builder_add(MqBuilder *builder, const MqRecord *record, int level)
+mq_builder_add(MqBuilder *builder, const MqRecord *record, int level, MqSpill *spill)
 {
-	MqBuilderBatch *batch = builder->n > 0 ? &builder->batches[builder->n - 1] : NULL;
-	size_t		size;
-	int32		before;
+	MqBuilderBatch *batch = open_batch(builder);
 
 	if (level > 1 &&
 		(builder->nmarks == 0 || builder->marks[builder->nmarks - 1].level < level))
 		push_mark(builder, level);
 
-	if (batch != NULL && !batch->sealed)
+	/* nearly always there is room, whatever its exact size */
+	if (likely(batch != NULL &&
+			   (int64) batch->length + record->key_len + record->value_len +
+			   record->headers_len + RECORD_OVERHEAD <= Min(batch->capacity, builder->batch_size)))
 	{
-		size = mq_batch_record_size(record, record->timestamp - batch->base_timestamp, batch->count);
-		if (batch->length + size > (size_t) builder->batch_size)
-			batch = NULL;
+		put(batch, record);
+		return 0;
 	}
-	else
-		batch = NULL;
-	if (batch == NULL)
-	{
-		size = mq_batch_record_size(record, 0, 0);
-		batch = begin_batch(builder, record->timestamp, size);
-	}
-
-	before = batch->capacity;
-	if (batch->length + size > (size_t) batch->capacity)
-		make_room(batch, size);
-	batch->length = mq_batch_put_record(batch->data + batch->length, record,
-										record->timestamp - batch->base_timestamp,
-										batch->count) - batch->data;
-	batch->count++;
-	if (record->timestamp > batch->max_timestamp)
-		batch->max_timestamp = record->timestamp;
-	return batch->count == 1 ? batch->capacity : batch->capacity - before;
+	return add_slowly(builder, record, spill);
 }
 
 /* Takes out what subtransactions at this level and deeper have added. */
@@ -134,37 +135,30 @@ mq_builder_release(MqBuilder *builder, int level)
 
 /* All batches but the last and those a mark points into; sealed ones as they are, others raw. */
 int64
-mq_builder_spill(MqBuilder *builder, BufFile *file)
+mq_builder_spill(MqBuilder *builder, MqSpill *spill)
 {
 	int64		freed = 0;
 	int			i;
 
 	for (i = 0; i < builder->n - 1; i++)
 	{
-		MqBuilderBatch *batch = &builder->batches[i];
-
-		if (batch->data == NULL || is_marked(builder, i))
-			continue;
-		BufFileTell(file, &batch->spill_file, &batch->spill_position);
-		BufFileWrite(file, batch->data, batch->length);
-		freed += batch->capacity;
-		pfree(batch->data);
-		batch->data = NULL;
+		if (builder->batches[i].data != NULL && !is_marked(builder, i))
+			freed += spill_batch(builder, &builder->batches[i], spill);
 	}
 	return freed;
 }
 
 void
-mq_builder_finish(MqBuilder *builder, int number, BufFile *file)
+mq_builder_finish(MqBuilder *builder, int number, const MqSpill *spill)
 {
 	MqBuilderBatch *batch = &builder->batches[number];
 
 	if (batch->data == NULL)
 	{
-		batch->data = MemoryContextAlloc(builder->context, batch->length);
-		batch->capacity = batch->length;
-		if (BufFileSeek(file, batch->spill_file, batch->spill_position, SEEK_SET) != 0 ||
-			BufFileRead(file, batch->data, batch->length) != (size_t) batch->length)
+		uint8	   *data = take_buffer(builder, batch->length, &batch->capacity);
+
+		batch->data = data;
+		if (!mq_file_temp_read(spill->file, data, batch->length, batch->spill_position))
 			ereport(ERROR,
 					(errcode_for_file_access(),
 					 errmsg("could not read back messages of this transaction from its temporary file: %m")));
@@ -179,8 +173,15 @@ mq_builder_free_batch(MqBuilder *builder, int number)
 	MqBuilderBatch *batch = &builder->batches[number];
 
 	if (batch->data != NULL)
-		pfree(batch->data);
+		give_buffer(builder, batch->data, batch->capacity, MQ_BUILDER_SPARES);
 	batch->data = NULL;
+}
+
+void
+mq_builder_free_spares(MqBuilder *builder)
+{
+	while (builder->nspares > 0)
+		pfree(builder->spares[--builder->nspares]);
 }
 
 /* The time of day as Kafka counts it, rounded down to milliseconds. */
@@ -192,24 +193,74 @@ mq_builder_clock(void)
 	return GetCurrentTimestamp() / 1000 + epochs_apart;
 }
 
-/* Ends the last batch, begins the next. */
+/* Looks whether the record still fits the last batch; if not, begins the next. */
+static int64
+add_slowly(MqBuilder *builder, const MqRecord *record, MqSpill *spill)
+{
+	MqBuilderBatch *batch = open_batch(builder);
+	int64		taken = 0;
+	size_t		size;
+
+	if (batch != NULL)
+	{
+		size = mq_batch_record_size(record, record->timestamp - batch->base_timestamp, batch->count);
+		if (batch->length + size <= (size_t) builder->batch_size)
+		{
+			taken = -batch->capacity;
+			if (batch->length + size > (size_t) batch->capacity)
+				make_room(batch, size);
+			put(batch, record);
+			return taken + batch->capacity;
+		}
+	}
+	if (batch != NULL)
+		taken = -end_batch(builder, batch, spill);
+	batch = begin_batch(builder, record->timestamp, mq_batch_record_size(record, 0, 0));
+	put(batch, record);
+	return taken + batch->capacity;
+}
+
+/* The last batch, if it still takes records. */
+static inline MqBuilderBatch *
+open_batch(const MqBuilder *builder)
+{
+	MqBuilderBatch *batch = builder->n > 0 ? &builder->batches[builder->n - 1] : NULL;
+
+	return batch != NULL && batch->data != NULL && !batch->sealed ? batch : NULL;
+}
+
+static inline void
+put(MqBuilderBatch *batch, const MqRecord *record)
+{
+	batch->length = mq_batch_put_record(batch->data + batch->length, record,
+										record->timestamp - batch->base_timestamp,
+										batch->count) - batch->data;
+	Assert(batch->length <= batch->capacity);
+	batch->count++;
+	if (record->timestamp > batch->max_timestamp)
+		batch->max_timestamp = record->timestamp;
+}
+
+/* The batch that was open is full; returns the bytes of memory freed. */
+static int64
+end_batch(MqBuilder *builder, MqBuilderBatch *batch, MqSpill *spill)
+{
+	if (builder->nmarks > 0)
+		return 0;
+	/* append time is known at commit only */
+	if (!builder->log_append_time)
+		seal(builder, batch);
+	return spill->file >= 0 ? spill_batch(builder, batch, spill) : 0;
+}
+
 static MqBuilderBatch *
 begin_batch(MqBuilder *builder, MqTimestamp base_timestamp, size_t record_size)
 {
 	MqBuilderBatch *batch;
 	size_t		capacity = MQ_BATCH_HEADER_SIZE + record_size;
 
-	if (builder->n > 0)
-	{
-		batch = &builder->batches[builder->n - 1];
-		/* append time is known at commit only */
-		if (!batch->sealed && builder->nmarks == 0 && !builder->log_append_time)
-			seal(builder, batch);
-		/* whoever fills one batch fills another */
-		capacity = Max(capacity, (size_t) builder->batch_size);
-	}
-	else
-		capacity = Max(capacity, FIRST_ROOM);
+	/* whoever fills one batch fills another */
+	capacity = Max(capacity, builder->n > 0 ? (size_t) builder->batch_size : FIRST_ROOM);
 
 	if (builder->n == builder->room)
 	{
@@ -221,8 +272,7 @@ begin_batch(MqBuilder *builder, MqTimestamp base_timestamp, size_t record_size)
 		builder->room = room;
 	}
 	batch = &builder->batches[builder->n];
-	batch->data = MemoryContextAlloc(builder->context, capacity);
-	batch->capacity = capacity;
+	batch->data = take_buffer(builder, capacity, &batch->capacity);
 	batch->length = MQ_BATCH_HEADER_SIZE;
 	batch->count = 0;
 	batch->base_timestamp = base_timestamp;
@@ -230,6 +280,44 @@ begin_batch(MqBuilder *builder, MqTimestamp base_timestamp, size_t record_size)
 	batch->sealed = false;
 	builder->n++;
 	return batch;
+}
+
+/* Moves one batch to the file; returns the bytes of memory freed. */
+static int64
+spill_batch(MqBuilder *builder, MqBuilderBatch *batch, MqSpill *spill)
+{
+	mq_file_temp_write(spill->file, batch->data, batch->length, spill->end);
+	batch->spill_position = spill->end;
+	spill->end = TYPEALIGN64(SPILL_ALIGN, spill->end + batch->length);
+	/* one buffer is kept for the batch that comes next, and not counted meanwhile */
+	give_buffer(builder, batch->data, batch->capacity, 1);
+	batch->data = NULL;
+	return batch->capacity;
+}
+
+static uint8 *
+take_buffer(MqBuilder *builder, size_t size, int32 *capacity)
+{
+	if (size <= (size_t) builder->batch_size && builder->nspares > 0)
+	{
+		*capacity = builder->batch_size;
+		return builder->spares[--builder->nspares];
+	}
+	/* what nearly fills a batch of the usual size can be used again if it is one */
+	if (size <= (size_t) builder->batch_size && size > (size_t) builder->batch_size / 2)
+		size = builder->batch_size;
+	*capacity = size;
+	return MemoryContextAlloc(builder->context, size);
+}
+
+/* Keeps a buffer of the usual size for later, unless there are that many already. */
+static void
+give_buffer(MqBuilder *builder, uint8 *data, int32 capacity, int most)
+{
+	if (capacity == builder->batch_size && builder->nspares < most)
+		builder->spares[builder->nspares++] = data;
+	else
+		pfree(data);
 }
 
 static void
@@ -245,6 +333,7 @@ make_room(MqBuilderBatch *batch, size_t more)
 static void
 push_mark(MqBuilder *builder, int level)
 {
+	const MqBuilderBatch *batch = open_batch(builder);
 	MqBuilderMark *mark;
 
 	if (builder->nmarks == builder->marks_room)
@@ -258,10 +347,8 @@ push_mark(MqBuilder *builder, int level)
 	}
 	mark = &builder->marks[builder->nmarks++];
 	mark->level = level;
-	if (builder->n > 0 && !builder->batches[builder->n - 1].sealed)
+	if (batch != NULL)
 	{
-		const MqBuilderBatch *batch = &builder->batches[builder->n - 1];
-
 		mark->batch = builder->n - 1;
 		mark->length = batch->length;
 		mark->count = batch->count;
@@ -333,7 +420,7 @@ compress(MqBuilder *builder, MqBuilderBatch *batch)
 		pfree(data);
 		return MQ_CODEC_NONE;
 	}
-	pfree(batch->data);
+	give_buffer(builder, batch->data, batch->capacity, 1);
 	batch->data = repalloc_huge(data, MQ_BATCH_HEADER_SIZE + packed);
 	batch->length = batch->capacity = MQ_BATCH_HEADER_SIZE + packed;
 	return MQ_CODEC_LZ4;

@@ -61,6 +61,7 @@ mq_produce_now(MqTopic *topic, MqRecord *records, const int32 *partitions,
 			   int n, MqProduced *positions)
 {
 	MqBuilder **builders;
+	MqSpill		spill = {-1, 0};
 	int32	   *chosen = palloc(sizeof(int32) * Max(n, 1));
 	int			nbuilders = 0;
 	int			i;
@@ -90,7 +91,7 @@ mq_produce_now(MqTopic *topic, MqRecord *records, const int32 *partitions,
 		}
 		if (b == nbuilders)
 			builders[nbuilders++] = mq_builder_create(CurrentMemoryContext, topic, chosen[i]);
-		mq_builder_add(builders[b], &records[i], 1);
+		mq_builder_add(builders[b], &records[i], 1, &spill);
 	}
 	if (!topic->ever_written)
 		mq_topic_mark_written(topic);

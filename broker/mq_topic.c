@@ -436,6 +436,8 @@ mq_topic_mark_written(MqTopic *topic)
 	entry->mark_lxid = MyProc->lxid;
 	entry->mark_subid = GetCurrentSubTransactionId();
 
+	/* no VACUUM FULL between the look and the update */
+	LockRelationOid(mq_topic_rows_table(), RowExclusiveLock);
 	if (!mq_topic_rows_find_relation(topic->relid, &row) || row.database != MyDatabaseId)
 		return;
 	if (row.ever_written)

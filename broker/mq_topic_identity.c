@@ -91,7 +91,11 @@ mq_topic_identity_forget(Oid relid)
 {
 	MqTopicRow	row;
 	pg_uuid_t	uuid;
+	Oid			table = mq_topic_rows_table();
 
+	/* the row's place must stay what it is until we are done: no VACUUM FULL in between */
+	if (OidIsValid(table))
+		LockRelationOid(table, RowExclusiveLock);
 	if (!mq_topic_rows_find_relation(relid, &row))
 		return false;
 

@@ -40,11 +40,15 @@
 #include "broker/mq_notify.h"
 #include "broker/mq_xact.h"
 #include "broker/mq_xact_topics.h"
+#include "storage/mq_file.h"
 #include "storage/mq_log.h"
 #include "storage/mq_settle.h"
 
 #define GROUP_BYTES		(1024 * 1024)
 #define GROUP_BATCHES	64
+
+/* With more builders than this they are looked up in a hash. */
+#define FEW_BUILDERS	8
 
 /* The hash of builders. */
 typedef struct BuilderEntry
@@ -63,12 +67,14 @@ typedef struct RangeList
 
 /* Everything below lives in "mq transaction" and is forgotten with it. */
 static MemoryContext xact_context = NULL;
-static HTAB *builders = NULL;
+static MqBuilder *builders = NULL;	/* all of them, the newest first */
+static int	nbuilders = 0;
+static HTAB *builder_index = NULL;	/* of all, unless they are few */
 static MqBuilder *last_builder = NULL;	/* the one most likely asked for next */
 static int	deepest_mark = 0;
 static int64 buffered_bytes = 0;
 static int64 spill_at = 0;
-static BufFile *spill_file = NULL;
+static MqSpill spilled = {-1, 0};
 static RangeList ranges;
 static uint64 ranges_fxid = 0;
 static bool sealed = false;
@@ -84,6 +90,8 @@ static MqProducedRange *next_produced = NULL;	/* prepared before commit */
 static void xact_callback(XactEvent event, void *arg);
 static void subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg);
 static MqBuilder *find_builder(const MqTopic *topic, int32 partition);
+static MqBuilder *lookup_builder(const MqLogKey *key);
+static void index_builders(void);
 static void spill(void);
 static void pre_commit(void);
 static void append_all(void);
@@ -122,7 +130,7 @@ mq_xact_add_record(const MqTopic *topic, int32 partition, const MqRecord *record
 	/* before the add: an error in it may leave a mark */
 	if (level > deepest_mark)
 		deepest_mark = level;
-	buffered_bytes += mq_builder_add(builder, record, level);
+	buffered_bytes += mq_builder_add(builder, record, level, &spilled);
 	if (buffered_bytes > spill_at)
 		spill();
 }
@@ -147,7 +155,7 @@ mq_xact_append_now(MqBuilder **list, int n)
 		{
 			count = group_size(list[b], first);
 			for (i = first; i < first + count; i++)
-				mq_builder_finish(list[b], i, NULL);
+				mq_builder_finish(list[b], i, &spilled);
 			append_group(&now_ranges, list[b], log, first, count, 0);
 		}
 	}
@@ -175,19 +183,12 @@ mq_xact_last_produced(int *n)
 bool
 mq_xact_has_pending(const pg_uuid_t *topic)
 {
-	HASH_SEQ_STATUS scan;
-	BuilderEntry *entry;
+	const MqBuilder *builder;
 
-	if (builders == NULL)
-		return false;
-	hash_seq_init(&scan, builders);
-	while ((entry = hash_seq_search(&scan)) != NULL)
+	for (builder = builders; builder != NULL; builder = builder->next)
 	{
-		if (entry->builder->n > 0 && memcmp(&entry->key.topic, topic, UUID_LEN) == 0)
-		{
-			hash_seq_term(&scan);
+		if (builder->n > 0 && memcmp(&builder->key.topic, topic, UUID_LEN) == 0)
 			return true;
-		}
 	}
 	return false;
 }
@@ -229,8 +230,7 @@ static void
 subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
 	int			level = GetCurrentTransactionNestLevel();
-	HASH_SEQ_STATUS scan;
-	BuilderEntry *entry;
+	MqBuilder  *builder;
 
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
@@ -241,15 +241,14 @@ subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId par
 		(event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB))
 		return;
 
-	if (deepest_mark >= level && builders != NULL)
+	if (deepest_mark >= level)
 	{
-		hash_seq_init(&scan, builders);
-		while ((entry = hash_seq_search(&scan)) != NULL)
+		for (builder = builders; builder != NULL; builder = builder->next)
 		{
 			if (event == SUBXACT_EVENT_ABORT_SUB)
-				buffered_bytes -= mq_builder_cut(entry->builder, level);
+				buffered_bytes -= mq_builder_cut(builder, level);
 			else
-				mq_builder_release(entry->builder, level);
+				mq_builder_release(builder, level);
 		}
 		deepest_mark = level - 1;
 	}
@@ -260,16 +259,10 @@ subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId par
 MemoryContext
 mq_xact_begin(void)
 {
-	HASHCTL		ctl;
-
 	if (xact_context != NULL)
 		return xact_context;
 	xact_context = AllocSetContextCreate(TopTransactionContext, "mq transaction",
 										 ALLOCSET_DEFAULT_SIZES);
-	ctl.keysize = sizeof(MqLogKey);
-	ctl.entrysize = sizeof(BuilderEntry);
-	ctl.hcxt = xact_context;
-	builders = hash_create("mq builders", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	spill_at = (int64) mq_transaction_buffer * 1024;
 	return xact_context;
 }
@@ -278,44 +271,78 @@ static MqBuilder *
 find_builder(const MqTopic *topic, int32 partition)
 {
 	MqLogKey	key;
-	BuilderEntry *entry;
-	bool		found;
+	MqBuilder  *builder;
 
 	(void) mq_xact_begin();
 	mq_topic_key(topic, partition, &key);
-	entry = hash_search(builders, &key, HASH_FIND, NULL);
-	if (entry == NULL)
+	builder = lookup_builder(&key);
+	if (builder == NULL)
 	{
-		MqBuilder  *builder = mq_builder_create(xact_context, topic, partition);
-
-		entry = hash_search(builders, &key, HASH_ENTER, &found);
-		entry->builder = builder;
+		builder = mq_builder_create(xact_context, topic, partition);
+		if (builder_index != NULL)
+			((BuilderEntry *) hash_search(builder_index, &key, HASH_ENTER, NULL))->builder = builder;
+		builder->next = builders;
+		builders = builder;
+		if (++nbuilders > FEW_BUILDERS && builder_index == NULL)
+			index_builders();
 	}
-	last_builder = entry->builder;
-	return last_builder;
+	last_builder = builder;
+	return builder;
+}
+
+static MqBuilder *
+lookup_builder(const MqLogKey *key)
+{
+	MqBuilder  *builder;
+	BuilderEntry *entry;
+
+	if (builder_index != NULL)
+	{
+		entry = hash_search(builder_index, key, HASH_FIND, NULL);
+		return entry != NULL ? entry->builder : NULL;
+	}
+	for (builder = builders; builder != NULL; builder = builder->next)
+	{
+		if (memcmp(&builder->key, key, sizeof(MqLogKey)) == 0)
+			return builder;
+	}
+	return NULL;
+}
+
+static void
+index_builders(void)
+{
+	HASHCTL		ctl;
+	HTAB	   *index;
+	MqBuilder  *builder;
+
+	ctl.keysize = sizeof(MqLogKey);
+	ctl.entrysize = sizeof(BuilderEntry);
+	ctl.hcxt = xact_context;
+	index = hash_create("mq builders", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (builder = builders; builder != NULL; builder = builder->next)
+		((BuilderEntry *) hash_search(index, &builder->key, HASH_ENTER, NULL))->builder = builder;
+	builder_index = index;
 }
 
 /* Moves full batches to a temporary file that lives as long as the transaction. */
 static void
 spill(void)
 {
-	HASH_SEQ_STATUS scan;
-	BuilderEntry *entry;
+	MqBuilder  *builder;
 
-	if (spill_file == NULL)
+	if (spilled.file < 0)
 	{
 		ResourceOwner old_owner = CurrentResourceOwner;
-		MemoryContext old_context = MemoryContextSwitchTo(xact_context);
 
 		CurrentResourceOwner = TopTransactionResourceOwner;
-		spill_file = BufFileCreateTemp(false);
+		spilled.file = mq_file_temp_create();
+		spilled.end = 0;
 		CurrentResourceOwner = old_owner;
-		MemoryContextSwitchTo(old_context);
 	}
 	MQ_FAULT("spill");
-	hash_seq_init(&scan, builders);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-		buffered_bytes -= mq_builder_spill(entry->builder, spill_file);
+	for (builder = builders; builder != NULL; builder = builder->next)
+		buffered_bytes -= mq_builder_spill(builder, &spilled);
 
 	/* what has to stay in memory must not make every record spill again */
 	spill_at = Max((int64) mq_transaction_buffer * 1024, buffered_bytes * 2);
@@ -331,9 +358,9 @@ pre_commit(void)
 	MQ_FAULT("pre_commit");
 	mq_xact_topics_reserve();
 	append_all();
-	if (spill_file != NULL)
-		BufFileClose(spill_file);	/* a commit would call it a leak */
-	spill_file = NULL;
+	if (spilled.file >= 0)
+		mq_file_temp_close(spilled.file);	/* a commit would call it a leak */
+	spilled.file = -1;
 	prepare_last_produced();
 	if (start != 0 && ranges.n > 0)
 	{
@@ -351,19 +378,16 @@ pre_commit(void)
 static void
 append_all(void)
 {
-	HASH_SEQ_STATUS scan;
-	BuilderEntry *entry;
+	MqBuilder  *builder;
 	MqBuilder **list;
 	int			n = 0;
 	int			i;
 
-	list = MemoryContextAlloc(xact_context,
-							  sizeof(MqBuilder *) * Max(hash_get_num_entries(builders), 1));
-	hash_seq_init(&scan, builders);
-	while ((entry = hash_seq_search(&scan)) != NULL)
+	list = MemoryContextAlloc(xact_context, sizeof(MqBuilder *) * Max(nbuilders, 1));
+	for (builder = builders; builder != NULL; builder = builder->next)
 	{
-		if (entry->builder->n > 0 && !mq_xact_dropped_here(&entry->key.topic))
-			list[n++] = entry->builder;
+		if (builder->n > 0 && !mq_xact_dropped_here(&builder->key.topic))
+			list[n++] = builder;
 	}
 	if (n == 0)
 		return;
@@ -391,13 +415,14 @@ append_builder(MqBuilder *builder)
 		/* all reading and compressing is done before any lock is taken */
 		n = group_size(builder, first);
 		for (i = first; i < first + n; i++)
-			mq_builder_finish(builder, i, spill_file);
+			mq_builder_finish(builder, i, &spilled);
 		append_group(&ranges, builder, log, first, n, ranges_fxid);
 		for (i = first; i < first + n; i++)
 			mq_builder_free_batch(builder, i);
 		CHECK_FOR_INTERRUPTS();
 		MQ_FAULT("pre_commit_between_groups");
 	}
+	mq_builder_free_spares(builder);
 }
 
 /* Appends n sealed batches from the first on. */
@@ -476,7 +501,7 @@ add_range(RangeList *list, const MqLogRange *range)
 static void
 prepare_last_produced(void)
 {
-	BuilderEntry *entry;
+	const MqBuilder *builder;
 	int			i;
 
 	if (next_produced != NULL)
@@ -493,9 +518,9 @@ prepare_last_produced(void)
 		next_produced[i].partition = key->partition;
 		next_produced[i].base = ranges.ranges[i].base;
 		next_produced[i].last = ranges.ranges[i].next - 1;
-		entry = hash_search(builders, key, HASH_FIND, NULL);
-		if (entry != NULL)
-			strlcpy(next_produced[i].topic, entry->builder->topic, sizeof(next_produced[i].topic));
+		builder = lookup_builder(key);
+		if (builder != NULL)
+			strlcpy(next_produced[i].topic, builder->topic, sizeof(next_produced[i].topic));
 	}
 }
 
@@ -545,11 +570,13 @@ forget(void)
 	mq_log_release();
 	xact_context = NULL;
 	builders = NULL;
+	nbuilders = 0;
+	builder_index = NULL;
 	last_builder = NULL;
 	deepest_mark = 0;
 	buffered_bytes = 0;
 	spill_at = 0;
-	spill_file = NULL;
+	spilled.file = -1;
 	mq_xact_topics_forget();
 	ranges.ranges = NULL;
 	ranges.n = ranges.room = 0;

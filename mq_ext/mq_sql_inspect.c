@@ -18,6 +18,7 @@
 #include "access/transam.h"
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
+#include "utils/syscache.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -130,10 +131,15 @@ static bool
 can_see(const MqTopic *topic)
 {
 	Oid			role = GetUserId();
+	bool		missing = false;
 
-	return has_privs_of_role(role, ROLE_PG_READ_ALL_STATS) ||
-		pg_class_aclcheck(topic->relid, role, ACL_SELECT) == ACLCHECK_OK ||
-		pg_attribute_aclcheck_all(topic->relid, role, ACL_SELECT, ACLMASK_ANY) == ACLCHECK_OK ||
+	if (has_privs_of_role(role, ROLE_PG_READ_ALL_STATS) ||
+		pg_class_aclcheck_ext(topic->relid, role, ACL_SELECT, &missing) == ACLCHECK_OK ||
+		pg_attribute_aclcheck_all(topic->relid, role, ACL_SELECT, ACLMASK_ANY) == ACLCHECK_OK)
+		return true;
+
+	/* a topic that is dropped meanwhile must not fail the view */
+	return !missing && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(topic->relid)) &&
 		pg_class_ownercheck(topic->relid, role);
 }
 

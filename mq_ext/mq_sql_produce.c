@@ -18,9 +18,12 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/typcache.h"
 
 #include "broker/mq_produce.h"
 #include "mq_ext/mq_sql.h"
@@ -51,16 +54,32 @@ enum
 /* How a Datum becomes the bytes of a key or a value. */
 typedef const uint8 *(*ToBytes) (Datum datum, int32 *len);
 
+/* For so many partitions a call site keeps the result row. */
+#define ROWS_KEPT	16
+
 /* What one call site of mq.produce() keeps between calls. */
 typedef struct ProduceCall
 {
 	int			topic_len;
 	char		topic[MQ_MAX_TOPIC_NAME + 1];
-	TupleDesc	desc;
 	HeapTupleHeader row;		/* (partition, NULL) */
 	uint32		row_len;
 	uint32		partition_at;	/* of the partition in the row */
+	HeapTupleHeader given[ROWS_KEPT];	/* rows given out before, by partition */
 } ProduceCall;
+
+/* The row that start_call() made last; every execution of a statement needs one. */
+typedef struct ProduceRow
+{
+	Oid			function;		/* InvalidOid = none */
+	Oid			type;
+	uint64		version;		/* of the type's definition */
+	HeapTupleHeader row;
+	uint32		len;
+	uint32		partition_at;
+} ProduceRow;
+
+static ProduceRow made_row;
 
 /* The arrays of one mq.produce_batch(). */
 typedef struct BatchArrays
@@ -85,12 +104,16 @@ typedef struct BatchRange
 
 static inline Datum produce(FunctionCallInfo fcinfo, ToBytes value_bytes, ToBytes key_bytes);
 static ProduceCall *start_call(FunctionCallInfo fcinfo);
+static uint64 type_version(Oid type);
+static TupleDesc result_desc(FunctionCallInfo fcinfo);
+static void make_row(FunctionCallInfo fcinfo);
 static const char *call_topic(FunctionCallInfo fcinfo, ProduceCall *call);
 static inline void fill_record(FunctionCallInfo fcinfo, MqRecord *record,
 							   ToBytes value_bytes, ToBytes key_bytes);
 static MqTimestamp message_time(TimestampTz ts);
-static Datum pending_row(const ProduceCall *call, int32 partition);
-static Datum stored_row(const ProduceCall *call, const MqProduced *position);
+static inline Datum pending_row(FunctionCallInfo fcinfo, ProduceCall *call, int32 partition);
+static Datum copy_row(const ProduceCall *call, int32 partition, MemoryContext context);
+static Datum stored_row(FunctionCallInfo fcinfo, const MqProduced *position);
 static Datum produce_batch(FunctionCallInfo fcinfo, ToBytes value_bytes, ToBytes key_bytes);
 static void read_arrays(FunctionCallInfo fcinfo, BatchArrays *arrays);
 static void require_length(const char *name, int n, int nvals);
@@ -173,7 +196,8 @@ mq_sql_partition_for(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	bytea	   *key = PG_GETARG_BYTEA_PP(1);
-	MqTopic    *topic = mq_topic_open(name, AccessShareLock, 0);
+	/* no lock: who has no privilege may ask, and must not hold up others */
+	MqTopic    *topic = mq_topic_open(name, NoLock, 0);
 
 	PG_RETURN_INT32(mq_produce_partition_for((uint8 *) VARDATA_ANY(key),
 											 VARSIZE_ANY_EXHDR(key), topic->partitions));
@@ -204,38 +228,73 @@ produce(FunctionCallInfo fcinfo, ToBytes value_bytes, ToBytes key_bytes)
 	fill_record(fcinfo, &record, value_bytes, key_bytes);
 
 	if (likely(PG_GETARG_BOOL(ARG_TRANSACTIONAL)))
-		return pending_row(call, mq_produce_record(topic, &record, partition));
+		return pending_row(fcinfo, call, mq_produce_record(topic, &record, partition));
 	mq_produce_now(topic, &record, &partition, 1, &position);
-	return stored_row(call, &position);
+	return stored_row(fcinfo, &position);
 }
 
 /* Prepares a result row in which only the partition differs from call to call. */
 static ProduceCall *
 start_call(FunctionCallInfo fcinfo)
 {
-	MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
-	ProduceCall *call = palloc0(sizeof(ProduceCall));
-	Datum	   *values;
-	bool	   *nulls;
-	HeapTuple	tuple;
+	ProduceCall *call;
 
-	if (get_call_result_type(fcinfo, NULL, &call->desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	call->desc = BlessTupleDesc(call->desc);
+	if (made_row.function != fcinfo->flinfo->fn_oid ||
+		made_row.version != type_version(made_row.type))
+		make_row(fcinfo);
 
-	values = palloc0(call->desc->natts * sizeof(Datum));
-	nulls = palloc(call->desc->natts * sizeof(bool));
-	memset(nulls, true, call->desc->natts * sizeof(bool));
-	nulls[0] = false;
-	tuple = heap_form_tuple(call->desc, values, nulls);
-	call->row = DatumGetHeapTupleHeader(HeapTupleGetDatum(tuple));
-	call->row_len = tuple->t_len;
-	call->partition_at = tuple->t_data->t_hoff;
-
+	/* a copy: the next statement may make another while this one still runs */
+	call = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt, MAXALIGN(sizeof(ProduceCall)) + made_row.len);
+	call->row = (HeapTupleHeader) ((char *) call + MAXALIGN(sizeof(ProduceCall)));
+	memcpy(call->row, made_row.row, made_row.len);
+	call->row_len = made_row.len;
+	call->partition_at = made_row.partition_at;
 	call->topic_len = -1;
-	MemoryContextSwitchTo(old);
+	memset(call->given, 0, sizeof(call->given));
 	fcinfo->flinfo->fn_extra = call;
 	return call;
+}
+
+/* Changes whenever the row type does. */
+static uint64
+type_version(Oid type)
+{
+	return lookup_type_cache(type, TYPECACHE_TUPDESC)->tupDesc_identifier;
+}
+
+static TupleDesc
+result_desc(FunctionCallInfo fcinfo)
+{
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return BlessTupleDesc(desc);
+}
+
+static void
+make_row(FunctionCallInfo fcinfo)
+{
+	TupleDesc	desc = result_desc(fcinfo);
+	Datum	   *values = palloc0(desc->natts * sizeof(Datum));
+	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+	HeapTuple	tuple;
+
+	memset(nulls, true, desc->natts * sizeof(bool));
+	nulls[0] = false;
+	tuple = heap_form_tuple(desc, values, nulls);
+
+	made_row.function = InvalidOid;
+	if (made_row.row != NULL)
+		pfree(made_row.row);
+	made_row.row = NULL;
+	made_row.row = MemoryContextAlloc(TopMemoryContext, tuple->t_len);
+	memcpy(made_row.row, DatumGetHeapTupleHeader(HeapTupleGetDatum(tuple)), tuple->t_len);
+	made_row.len = tuple->t_len;
+	made_row.partition_at = tuple->t_data->t_hoff;
+	made_row.type = desc->tdtypeid;
+	made_row.version = type_version(desc->tdtypeid);
+	made_row.function = fcinfo->flinfo->fn_oid;
 }
 
 /* The topic's name, which is nearly always that of the call before. */
@@ -288,11 +347,26 @@ message_time(TimestampTz ts)
 	return ms;
 }
 
-/* The row of a message whose offset is not known before commit. */
-static Datum
-pending_row(const ProduceCall *call, int32 partition)
+/*
+ * The row of a message whose offset is not known before commit.  Nobody may
+ * write into a function's result, so a row can be given out again, and then a
+ * call leaves nothing in its caller's memory that would have to be reset.
+ */
+static inline Datum
+pending_row(FunctionCallInfo fcinfo, ProduceCall *call, int32 partition)
 {
-	char	   *row = palloc(call->row_len);
+	if (partition >= ROWS_KEPT)
+		return copy_row(call, partition, CurrentMemoryContext);
+	if (unlikely(call->given[partition] == NULL))
+		call->given[partition] = (HeapTupleHeader)
+			DatumGetPointer(copy_row(call, partition, fcinfo->flinfo->fn_mcxt));
+	return PointerGetDatum(call->given[partition]);
+}
+
+static Datum
+copy_row(const ProduceCall *call, int32 partition, MemoryContext context)
+{
+	char	   *row = MemoryContextAlloc(context, call->row_len);
 
 	memcpy(row, call->row, call->row_len);
 	memcpy(row + call->partition_at, &partition, sizeof(partition));
@@ -300,9 +374,10 @@ pending_row(const ProduceCall *call, int32 partition)
 }
 
 static Datum
-stored_row(const ProduceCall *call, const MqProduced *position)
+stored_row(FunctionCallInfo fcinfo, const MqProduced *position)
 {
-	int			natts = call->desc->natts;
+	TupleDesc	desc = result_desc(fcinfo);
+	int			natts = desc->natts;
 	Datum	   *values = palloc0(natts * sizeof(Datum));
 	bool	   *nulls = palloc(natts * sizeof(bool));
 
@@ -310,7 +385,7 @@ stored_row(const ProduceCall *call, const MqProduced *position)
 	values[0] = Int32GetDatum(position->partition);
 	values[1] = Int64GetDatum(position->offset);
 	nulls[0] = nulls[1] = false;
-	return HeapTupleGetDatum(heap_form_tuple(call->desc, values, nulls));
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 
 static Datum

@@ -258,7 +258,7 @@ sync_log(MqLog *log, XLogRecPtr redo)
 	/* the state says where the log ends: never further than WAL would */
 	if (log->sync_lsn != InvalidXLogRecPtr)
 		XLogFlush(log->sync_lsn);
-	if (!log->dropped)
+	if (!log->dropped && log->state != MQ_LOG_DISABLED)
 		write_state(log, redo);
 
 	mq_segment_dir(path, &log->key);

@@ -11,7 +11,7 @@
  * closed behind its back.  What keeps descriptors open for longer than a
  * call (mq_segment.c) accounts for them with AcquireExternalFD().
  *
- * Locking: none.  Nothing here raises or pallocs.
+ * Locking: none.  Nothing here raises or pallocs, but for temporary files.
  */
 #include "postgres.h"
 
@@ -21,6 +21,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "commands/tablespace.h"
 #include "pgstat.h"
 #include "port/pg_iovec.h"
 #include "storage/fd.h"
@@ -41,7 +42,12 @@ typedef struct RemoveState
 int
 mq_file_open(const char *path, int flags)
 {
-	return BasicOpenFile(path, flags | O_CLOEXEC | PG_BINARY);
+	int			fd;
+
+	do
+		fd = BasicOpenFile(path, flags | O_CLOEXEC | PG_BINARY);
+	while (fd < 0 && errno == EINTR);
+	return fd;
 }
 
 void
@@ -234,6 +240,54 @@ mq_file_disk_free(const char *path)
 	if (statvfs(path, &st) != 0)
 		return -1;
 	return (int64) st.f_bavail * (int64) st.f_frsize;
+}
+
+int
+mq_file_temp_create(void)
+{
+	PrepareTempTablespaces();
+	return OpenTemporaryFile(false);
+}
+
+void
+mq_file_temp_write(int file, const void *buf, size_t len, off_t position)
+{
+	size_t		done = 0;
+
+	while (done < len)
+	{
+		int			n = FileWrite(file, (char *) unconstify(void *, buf) + done, len - done,
+								  position + done, mq_waits_file_write());
+
+		if (n <= 0)
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not write to file \"%s\": %m", FilePathName(file))));
+		done += n;
+	}
+}
+
+bool
+mq_file_temp_read(int file, void *buf, size_t len, off_t position)
+{
+	size_t		done = 0;
+
+	while (done < len)
+	{
+		int			n = FileRead(file, (char *) buf + done, len - done,
+								 position + done, mq_waits_file_read());
+
+		if (n <= 0)
+			return false;
+		done += n;
+	}
+	return true;
+}
+
+void
+mq_file_temp_close(int file)
+{
+	FileClose(file);
 }
 
 /*

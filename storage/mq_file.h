@@ -32,6 +32,15 @@ extern bool mq_file_is_symlink(const char *path);
 extern int64 mq_file_disk_free(const char *path);	/* bytes an ordinary user may still take; -1 */
 
 /*
+ * A temporary file of this transaction: it goes with CurrentResourceOwner and
+ * counts against temp_file_limit.  Creating and writing it raises.
+ */
+extern int	mq_file_temp_create(void);
+extern void mq_file_temp_write(int file, const void *buf, size_t len, off_t position);
+extern bool mq_file_temp_read(int file, void *buf, size_t len, off_t position);
+extern void mq_file_temp_close(int file);
+
+/*
  * Reserves space behind the file's end without changing its size.  False
  * with ENOSPC or EDQUOT when there is none; file systems that cannot reserve
  * count as success.

@@ -39,6 +39,9 @@
 /* What one hold of the append lock takes. */
 #define HOLD_BYTES		(1024 * 1024)
 
+/* From this size on an append has the WAL writer write its WAL. */
+#define WAL_AHEAD_BYTES	(256 * 1024)
+
 static void refuse_unusable(MqLog *log);
 static void refuse_disabled(MqLog *log) pg_attribute_noreturn();
 static void choose_batches(MqLog *log, MqLogAppendPlan *plan, int n);
@@ -94,6 +97,10 @@ mq_log_append(MqLog *log, const MqLogConfig *config, uint64 fxid,
 	mq_log_wal_append(&plan);	/* releases the append lock */
 	LWLockRelease(&log->sync_lock);
 	MQ_FAULT("append_done");
+
+	/* the WAL writer begins with a large transaction now, so that its commit has less to wait for */
+	if (plan.bytes >= WAL_AHEAD_BYTES)
+		XLogSetAsyncXactLSN(range->end_lsn);
 
 	if (!plan.extend)
 		spare_range = MQ_LOG_NO_RANGE;

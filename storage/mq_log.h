@@ -202,6 +202,7 @@ extern int	mq_log_tranche_append;
 extern int	mq_log_tranche_sync;
 extern int	mq_log_tranche_table;
 extern bool mq_log_is_attached(void);
+extern bool mq_log_is_closed(void); /* after pg_resetwal; workers leave closed logs alone */
 extern Size mq_log_shmem_size(void);
 extern void mq_log_shmem_init(bool found);
 

@@ -51,7 +51,7 @@ mq_log_prepare_ahead(void)
 {
 	int			i;
 
-	if (RecoveryInProgress() ||
+	if (RecoveryInProgress() || mq_log_is_closed() ||
 		pg_atomic_exchange_u32(&mq_log_table->space_wanted, 0) == 0)
 		return false;
 	for (i = 0; i < mq_log_table->slots; i++)
@@ -267,6 +267,7 @@ prepare(MqLog *log)
 	int64		batches_reserved;
 	bool		half_full;
 	bool		next_ready;
+	bool		made = false;
 
 	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
 	end = log->end;
@@ -279,14 +280,15 @@ prepare(MqLog *log)
 		return;
 
 	half_full = end.position >= config.segment_bytes / 2;
-	if (log_reserved < config.segment_bytes && log_reserved > 0 &&
+	if (log_reserved < config.segment_bytes && end.position > log_reserved / 2 &&
 		!extend_reservation(log, MQ_SEGMENT_LOG, end.segment, config.segment_bytes, &log_reserved))
 		return;
-	if (batches_reserved < config.segment_bytes / 4 && batches_reserved > 0 &&
+	if (batches_reserved < config.segment_bytes / 4 &&
+		(int64) end.batches * MQ_BATCHES_ENTRY_SIZE > batches_reserved / 2 &&
 		!extend_reservation(log, MQ_SEGMENT_BATCHES, end.segment, config.segment_bytes, &batches_reserved))
 		return;
 	if (half_full && !next_ready)
-		next_ready = make_next(&log->key);
+		made = make_next(&log->key);
 
 	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
 	if (log->end.segment == end.segment)
@@ -294,7 +296,8 @@ prepare(MqLog *log)
 		log->log_reserved = Max(log->log_reserved, log_reserved);
 		log->batches_reserved = Max(log->batches_reserved, batches_reserved);
 	}
-	log->next_ready = log->next_ready || (next_ready && !log->dropped);
+	if (made && !log->dropped)
+		log->next_ready = true;
 	LWLockRelease(&log->append_lock);
 }
 

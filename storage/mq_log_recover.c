@@ -121,6 +121,9 @@ mq_log_recover_replayed(MqLog *log, const xl_mq_append *xlrec, XLogRecPtr end_ls
 	MqOffset	next = xlrec->base_offset + xlrec->count;
 	bool		new_segment = xlrec->segment > log->end.segment;
 
+	/* its end is unknown: no hole, nothing to settle, until the next boot */
+	if (log->state == MQ_LOG_DISABLED)
+		return;
 	if ((new_segment ? xlrec->number > 0 || xlrec->base_offset > log->end.leo :
 		 xlrec->segment == log->end.segment && xlrec->number > log->end.batches) && !log->gap)
 	{
@@ -540,7 +543,8 @@ report_gap(MqLog *log)
 {
 	char		dir[MQ_SEGMENT_PATH_MAX];
 
-	log->state = MQ_LOG_DAMAGED;
+	if (log->state != MQ_LOG_DISABLED)
+		log->state = MQ_LOG_DAMAGED;
 	mq_segment_dir(dir, &log->key);
 	ereport(WARNING,
 			(errcode(ERRCODE_DATA_CORRUPTED),

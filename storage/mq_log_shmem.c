@@ -143,18 +143,31 @@ mq_log_is_attached(void)
 	return mq_log_table != NULL;
 }
 
+/* Has pg_resetwal been used, and nobody has opened the topics since? */
+bool
+mq_log_is_closed(void)
+{
+	return mq_log_table->wal_was_reset;
+}
+
 /* Opens and pins the log of a partition, which may have no files yet. */
 MqLog *
 mq_log_open(const MqLogKey *key)
 {
 	MqLog	   *log;
 
-	if (mq_log_table->wal_was_reset && !mq_allow_missing_logs)
+	if (mq_log_is_closed() && !mq_allow_missing_logs)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("topics are closed because pg_resetwal has been used"),
 				 errdetail("What the logs hold may not fit what the tables hold any more."),
 				 errhint("Look what has been lost, then open them with mq.allow_missing_logs.")));
+	if (mq_log_is_closed())
+	{
+		/* opened by one, opened for all: the workers must see to it too */
+		mq_log_table->wal_was_reset = false;
+		mq_log_kick_settler();
+	}
 	log = find_or_assign(key);
 	if (log == NULL)
 		log = make_place(key);
@@ -338,7 +351,7 @@ mq_log_kick(int worker)
 {
 	struct Latch *latch = *((struct Latch *volatile *) &mq_log_table->workers[worker]);
 
-	if (latch != NULL)
+	if (latch != NULL && latch != MyLatch)
 		SetLatch(latch);
 }
 

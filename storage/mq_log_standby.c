@@ -36,6 +36,13 @@ mq_log_standby_refresh(MqLog *log)
 	if (mq_log_get(&log->lso) >= mq_log_get(&log->leo))
 		return;
 	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+	if (!RecoveryInProgress())
+	{
+		/* promoted while we waited: from now on appenders say what is in doubt */
+		mq_log_go_live(log);
+		LWLockRelease(&log->append_lock);
+		return;
+	}
 	lso = mq_log_get(&log->lso);
 	while (log->end.segment >= 0 && decide_segment(log, &lso))
 	{

@@ -281,11 +281,15 @@ mq_redo(XLogReaderState *record)
 {
 	uint8		info = XLogRecGetInfo(record) & ~XLR_INFO_MASK;
 	char	   *data = XLogRecGetData(record);
+	static bool gaps_reported = false;
 
 	mq_checkpoint_guard();
 	MQ_FAULT("redo_record");
-	if (reachedConsistency)
+	if (reachedConsistency && !gaps_reported)
+	{
 		mq_log_recover_report_gaps();
+		gaps_reported = true;	/* later ones are reported when they are met */
+	}
 	switch (info)
 	{
 		case XLOG_MQ_CREATE:

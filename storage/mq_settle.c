@@ -55,7 +55,7 @@ static bool settle_round(MqLog **logs, int n, bool report);
 static void begin_work(SettleWork *work, MqLog *log);
 static void find_work(SettleWork *work);
 static void collect(SettleWork *work, const MqDescriptorDisk *d, uint32 n);
-static void skip_unknown(SettleWork *work, const MqDescriptorDisk *d);
+static void skip_unknown(SettleWork *work, const MqDescriptorDisk *d, uint32 number);
 static void set_hints(SettleWork *work);
 static void finish_work(SettleWork *work, bool report);
 static bool next_segment(const MqLogKey *key, MqOffset *segment);
@@ -121,7 +121,7 @@ settle_group(int *next)
 
 	for (; *next < mq_log_table->slots && n < most; (*next)++)
 	{
-		if (mq_log_slots[*next].unsettled)
+		if (mq_log_slots[*next].unsettled && mq_log_slots[*next].state != MQ_LOG_DISABLED)
 			logs[n++] = mq_log_open(&mq_log_slots[*next].key);
 	}
 	while (settle_round(logs, n, false))
@@ -152,6 +152,18 @@ mq_settle_after_recovery(void)
 	int			n;
 	int			i;
 
+	/* first what is in the table: that makes places for the others */
+	for (i = 0; i < mq_log_table->slots; i++)
+	{
+		MqLog	   *log = &mq_log_slots[i];
+
+		if (!log->in_use || !log->left_in_doubt || log->dropped || log->state == MQ_LOG_DISABLED)
+			continue;
+		log = mq_log_open(&log->key);
+		while (settle_round(&log, 1, true))
+			CHECK_FOR_INTERRUPTS();
+		mq_log_unpin(log);
+	}
 	keys = mq_log_list_all(&n);
 	for (i = 0; i < n; i++)
 	{
@@ -176,7 +188,8 @@ mq_settle_single_user(void)
 {
 	static bool done = false;
 
-	if (IsUnderPostmaster || done || !mq_log_is_attached() || RecoveryInProgress())
+	if (IsUnderPostmaster || done || !mq_log_is_attached() || RecoveryInProgress() ||
+		mq_log_is_closed())
 		return;
 	done = true;
 	mq_settle_after_recovery();
@@ -339,6 +352,11 @@ find_work(SettleWork *work)
 			break;
 		if (work->batch > first)
 			continue;			/* one was skipped */
+		if (!work->end && work->batch + n < count)
+		{
+			work->batch += n;	/* all damaged */
+			continue;
+		}
 
 		/* nothing to settle here: the next segment, if there is one */
 		if (!work->end && !next_segment(&work->log->key, &work->segment))
@@ -388,7 +406,7 @@ collect(SettleWork *work, const MqDescriptorDisk *d, uint32 n)
 		{
 			/* never guess: the record ends before it, the next one begins behind it */
 			if (work->record.to == work->batch)
-				skip_unknown(work, &d[i]);
+				skip_unknown(work, &d[i], work->batch + i);
 			break;
 		}
 		if ((d[i].hint & MQ_HINT_SETTLED) == 0)
@@ -413,7 +431,7 @@ collect(SettleWork *work, const MqDescriptorDisk *d, uint32 n)
 
 /* Its hint stays undecided, and readers report it as damage. */
 static void
-skip_unknown(SettleWork *work, const MqDescriptorDisk *d)
+skip_unknown(SettleWork *work, const MqDescriptorDisk *d, uint32 number)
 {
 	char		path[MQ_SEGMENT_PATH_MAX];
 
@@ -423,7 +441,7 @@ skip_unknown(SettleWork *work, const MqDescriptorDisk *d)
 			 errmsg("the fate of a batch in file \"%s\" is unknown", path),
 			 errdetail("pg_xact no longer knows transaction " UINT64_FORMAT " of offset %lld.",
 					   d->fxid, (long long) (work->segment + d->offset_delta))));
-	work->batch++;
+	work->batch = number + 1;
 	work->record.from = work->record.to = work->batch;
 	if (work->record.naborted > 0)
 		work->record.naborted = 0;
@@ -473,7 +491,7 @@ finish_work(SettleWork *work, bool report)
 		log->settled_segment = work->segment;
 		log->settled_batch = work->batch;
 	}
-	else
+	else if (log->state != MQ_LOG_DISABLED)
 		log->state = MQ_LOG_DAMAGED;
 	if (work->failed || (mq_log_get(&log->lso) == work->limit &&
 						 (work->end || work->lsn == InvalidXLogRecPtr)))

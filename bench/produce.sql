@@ -1,0 +1,1 @@
+SELECT mq.produce('bench', :value::text);
