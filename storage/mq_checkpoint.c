@@ -73,7 +73,6 @@ mq_checkpoint_install(void)
 void
 mq_checkpoint_boot(XLogRecPtr redo)
 {
-	pg_atomic_write_u64(&mq_log_table->redo_started, redo);
 	pg_atomic_write_u64(&mq_log_table->redo_served, redo);
 }
 
@@ -180,7 +179,6 @@ serve(XLogRecPtr redo)
 	int			i;
 
 	LWLockAcquire(&mq_log_table->sync_all_lock, LW_EXCLUSIVE);
-	pg_atomic_write_u64(&mq_log_table->redo_started, redo);
 	if (!MQ_FAULT_FAILS("checkpoint_sync"))
 	{
 		for (i = 0; i < mq_log_table->slots; i++)

@@ -142,8 +142,7 @@ typedef struct MqLogTable
 	pg_atomic_uint32 space_wanted;	/* 1 = some slot wants_space */
 	pg_atomic_uint32 sweep_databases;	/* 1 = look for databases that are gone */
 
-	pg_atomic_uint64 redo_started;	/* redo pointer of the last pass over dirty marks begun ... */
-	pg_atomic_uint64 redo_served;	/* ... and completed */
+	pg_atomic_uint64 redo_served;	/* redo pointer of the last pass over dirty marks that completed */
 
 	int			drop_reserved;	/* table lock */
 	int			drop_count;		/* table lock */

@@ -110,7 +110,6 @@ mq_log_shmem_init(bool found_unused)
 	pg_atomic_init_u64(&mq_log_table->settled_below, 0);
 	pg_atomic_init_u32(&mq_log_table->space_wanted, 0);
 	pg_atomic_init_u32(&mq_log_table->sweep_databases, 1);
-	pg_atomic_init_u64(&mq_log_table->redo_started, 0);
 	pg_atomic_init_u64(&mq_log_table->redo_served, 0);
 
 	memset(mq_log_slots, 0, sizeof(MqLog) * mq_max_partitions);

@@ -11,21 +11,6 @@ use Test::More;
 
 use MqTest;
 
-# The last redo pointer served, as storage/mq_served.c writes it.
-sub served
-{
-	my ($node) = @_;
-	my ($magic, $version, $redo) = unpack 'VVQ<', slurp_file($node->data_dir . '/pg_mq/served');
-	return sprintf '%X/%X', $redo >> 32, $redo & 0xffffffff;
-}
-
-sub in_control
-{
-	my ($node) = @_;
-	my ($out) = run_command([ 'pg_controldata', $node->data_dir ]);
-	return $out =~ /REDO location:\s+(\S+)/ ? $1 : 'none';
-}
-
 sub is_served
 {
 	my ($node, $what) = @_;

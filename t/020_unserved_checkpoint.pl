@@ -12,20 +12,6 @@ use MqTest;
 
 need_fault_points();
 
-sub served
-{
-	my ($node) = @_;
-	my ($magic, $version, $redo) = unpack 'VVQ<', slurp_file($node->data_dir . '/pg_mq/served');
-	return sprintf '%X/%X', $redo >> 32, $redo & 0xffffffff;
-}
-
-sub in_control
-{
-	my ($node) = @_;
-	my ($out) = run_command([ 'pg_controldata', $node->data_dir ]);
-	return $out =~ /REDO location:\s+(\S+)/ ? $1 : 'none';
-}
-
 my $primary = new_node('primary', conf => "checkpoint_timeout = '1h'");
 $primary->safe_psql('postgres', q{SELECT mq.create_topic('t')});
 produce($primary, 't', ['one']);

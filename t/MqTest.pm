@@ -24,7 +24,7 @@ our @EXPORT = qw(
   new_node new_standby
   crash kill_process children_of
   need_fault_points set_faults clear_faults hold_fault release_fault wait_for_pause
-  wait_until log_end worker_pid
+  wait_until log_end worker_pid served in_control
   produce fetch offsets read_topic offsets_in_order
 );
 
@@ -240,6 +240,22 @@ sub worker_pid
 		},
 		"$type runs");
 	return $pid;
+}
+
+# The last redo pointer served, as storage/mq_served.c writes it.
+sub served
+{
+	my ($node) = @_;
+	my ($magic, $version, $redo) = unpack 'VVQ<', slurp_file($node->data_dir . '/pg_mq/served');
+	return sprintf '%X/%X', $redo >> 32, $redo & 0xffffffff;
+}
+
+# The redo pointer of the last checkpoint that completed.
+sub in_control
+{
+	my ($node) = @_;
+	my ($out) = run_command([ 'pg_controldata', $node->data_dir ]);
+	return $out =~ /REDO location:\s+(\S+)/ ? $1 : 'none';
 }
 
 # Messages
