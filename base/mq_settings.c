@@ -50,6 +50,7 @@ typedef struct BoolSetting
 int			mq_max_partitions = 1024;
 int			mq_max_inflight_ranges = 8192;
 int			mq_segment_size = 256 * 1024;
+int			mq_append_buffers = 8 * 1024;
 int			mq_min_free_disk = 0;
 bool		mq_allow_missing_logs = false;
 int			mq_max_message_bytes = 1024 * 1024;
@@ -72,6 +73,13 @@ static const IntSetting int_settings[] = {
 		"A transaction needs one range for each partition that it writes to.",
 		&mq_max_inflight_ranges, 8192, 64, 1048576,
 		PGC_POSTMASTER, 0
+	},
+	{
+		"mq.append_buffers",
+		"Sets the shared memory for small appends on their way to the log files.",
+		"A partition that is being written to borrows about 80 kB; where none is left, and at zero, appends write to the files themselves.",
+		&mq_append_buffers, 8 * 1024, 0, 1024 * 1024,
+		PGC_POSTMASTER, GUC_UNIT_KB
 	},
 	{
 		"mq.segment_size",

@@ -13,6 +13,7 @@ extern void mq_settings_define(void);
 /* PGC_POSTMASTER */
 extern int	mq_max_partitions;		/* partitions open at once, 16..16384, default 1024 */
 extern int	mq_max_inflight_ranges;	/* default 8192, 64..1048576 */
+extern int	mq_append_buffers;		/* kB, GUC_UNIT_KB, default 8 MB, 0 = off */
 
 /* PGC_SIGHUP */
 extern int	mq_segment_size;		/* kB, GUC_UNIT_KB, default 256 MB, 64 kB..1 GB */

@@ -1,14 +1,14 @@
 /*
  * mq_janitor.c
- *	  The worker that looks after files: segments ahead, drops, the sweep.
+ *	  The worker that looks after files: space ahead and behind, drops, the sweep.
  *
  * A standby gets its files by redo, so there the janitor only waits for
  * promotion.  What it does on a primary is storage's work, in shares small
  * enough to look at interrupts in between; here is decided when.
  *
  * Folders of databases that no longer exist are found by looking into
- * pg_database, which is shared: at the start, when a DROP DATABASE asked for
- * it, and now and then for drops that happened while no worker lived.
+ * pg_database, which is shared: at the start, when a DROP DATABASE has
+ * committed, and now and then for drops that happened while no worker lived.
  *
  * Locking: AccessShareLock on pg_database while it is read.
  */
@@ -31,10 +31,8 @@
 /* All in milliseconds. */
 #define MQ_JANITOR_LOOK		5000
 #define MQ_JANITOR_AGAIN	10		/* when work was left over */
+#define MQ_JANITOR_RETRY	1000	/* when something could not be removed */
 #define MQ_JANITOR_SWEEP	(5 * 60 * 1000)
-
-/* Who asks for a sweep has dropped a database, but commits only now. */
-#define MQ_JANITOR_SWEEP_AGAIN 1000
 
 /* By mq_worker_clock(): when the next sweep is due though nobody asks for it. */
 static int64 next_sweep = 0;
@@ -44,7 +42,7 @@ PGDLLEXPORT void mq_janitor_main(Datum arg) pg_attribute_noreturn();
 static void janitor_start(void);
 static void janitor_stop(void);
 static long janitor_tick(void);
-static void sweep(long next_in);
+static void sweep(void);
 static bool database_exists(Oid dboid);
 
 static const MqWorker janitor = {
@@ -77,23 +75,24 @@ static long
 janitor_tick(void)
 {
 	bool		more;
+	bool		failed;
 
 	if (RecoveryInProgress())
 		return MQ_JANITOR_LOOK;
 
-	if (mq_log_database_sweep_wanted())
-		sweep(MQ_JANITOR_SWEEP_AGAIN);
-	else if (mq_worker_clock() >= next_sweep)
-		sweep(MQ_JANITOR_SWEEP);
+	if (mq_log_database_sweep_wanted() || mq_worker_clock() >= next_sweep)
+		sweep();
 	mq_worker_report("preparing segments");
 	more = mq_log_prepare_ahead();
+	mq_worker_report("giving space back");
+	mq_log_trim_closed();
 	mq_worker_report("dropping files");
-	more |= mq_log_drop_pending();
+	failed = mq_log_drop_pending();
 	mq_worker_report(NULL);
 
 	if (more)
 		return MQ_JANITOR_AGAIN;
-	return Max(0, Min(MQ_JANITOR_LOOK, next_sweep - mq_worker_clock()));
+	return Max(0, Min(failed ? MQ_JANITOR_RETRY : MQ_JANITOR_LOOK, next_sweep - mq_worker_clock()));
 }
 
 /*
@@ -101,13 +100,17 @@ janitor_tick(void)
  * has in hand.  It holds no snapshot between two looks into pg_database.
  */
 static void
-sweep(long next_in)
+sweep(void)
 {
+	bool		failed;
+
 	mq_worker_report("sweeping dropped databases");
-	next_sweep = mq_worker_clock() + next_in;
+	next_sweep = mq_worker_clock() + MQ_JANITOR_RETRY;	/* it may raise, or fail */
 	mq_worker_begin();
-	mq_log_sweep_databases(database_exists);
+	failed = mq_log_sweep_databases(database_exists);
 	mq_worker_commit();
+	if (!failed)
+		next_sweep = mq_worker_clock() + MQ_JANITOR_SWEEP;
 }
 
 /*

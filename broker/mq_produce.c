@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "common/pg_prng.h"
+#include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -33,7 +34,7 @@ static StickyEntry *last_sticky = NULL;
 static int32 choose_partition(const MqTopic *topic, const MqRecord *record);
 static int32 sticky_partition(const MqTopic *topic, int32 bytes);
 static void prepare_record(const MqTopic *topic, MqRecord *record);
-static void fill_positions(MqBuilder *const *builders, int nbuilders, const int32 *partitions,
+static void fill_positions(MqBuilder *const *builders, int nbuilders, const int32 *builder_of,
 						   int n, MqProduced *positions);
 
 int32
@@ -62,41 +63,47 @@ mq_produce_now(MqTopic *topic, MqRecord *records, const int32 *partitions,
 {
 	MqBuilder **builders;
 	MqSpill		spill = {-1, 0};
-	int32	   *chosen = palloc(sizeof(int32) * Max(n, 1));
+	int32	   *builder_of;		/* by record */
+	int32	   *numbers;		/* by partition: 0 = none yet, else its builder's number plus one */
 	int			nbuilders = 0;
 	int			i;
-	int			b;
 
 	if (n == 0)
 		return;
-	if (topic->created_here)
+	/* what the message would outlive: a partition that is gone, a key's other partition */
+	if (topic->changed_here)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot produce outside the transaction to topic \"%s\" that this transaction has created",
+				 errmsg("cannot produce outside the transaction to topic \"%s\" that this transaction has created or altered",
 						topic->name),
 				 errhint("Commit the topic first, or produce with transactional => true.")));
+	mq_xact_require_open();
 
 	builders = palloc(sizeof(MqBuilder *) * Min(n, topic->partitions));
+	builder_of = palloc(sizeof(int32) * n);
+	numbers = palloc0(sizeof(int32) * topic->partitions);
 	for (i = 0; i < n; i++)
 	{
+		int32		partition = partitions != NULL ? partitions[i] : MQ_PARTITION_ANY;
+
+		CHECK_FOR_INTERRUPTS();
 		prepare_record(topic, &records[i]);
-		if (partitions != NULL && partitions[i] != MQ_PARTITION_ANY)
-			mq_topic_check_partition(topic, partitions[i]);
-		chosen[i] = partitions != NULL && partitions[i] != MQ_PARTITION_ANY ? partitions[i] :
-			choose_partition(topic, &records[i]);
-		for (b = 0; b < nbuilders; b++)
+		if (partition != MQ_PARTITION_ANY)
+			mq_topic_check_partition(topic, partition);
+		else
+			partition = choose_partition(topic, &records[i]);
+		if (numbers[partition] == 0)
 		{
-			if (builders[b]->key.partition == chosen[i])
-				break;
+			builders[nbuilders] = mq_builder_create(CurrentMemoryContext, topic, partition);
+			numbers[partition] = ++nbuilders;
 		}
-		if (b == nbuilders)
-			builders[nbuilders++] = mq_builder_create(CurrentMemoryContext, topic, chosen[i]);
-		mq_builder_add(builders[b], &records[i], 1, &spill);
+		builder_of[i] = numbers[partition] - 1;
+		mq_builder_add(builders[builder_of[i]], &records[i], 1, &spill);
 	}
 	if (!topic->ever_written)
 		mq_topic_mark_written(topic);
 	mq_xact_append_now(builders, nbuilders);
-	fill_positions(builders, nbuilders, chosen, n, positions);
+	fill_positions(builders, nbuilders, builder_of, n, positions);
 }
 
 const MqProducedRange *
@@ -173,7 +180,7 @@ prepare_record(const MqTopic *topic, MqRecord *record)
 
 /* Reads the offsets back from the headers of the appended batches. */
 static void
-fill_positions(MqBuilder *const *builders, int nbuilders, const int32 *partitions,
+fill_positions(MqBuilder *const *builders, int nbuilders, const int32 *builder_of,
 			   int n, MqProduced *positions)
 {
 	int		   *batch = palloc0(sizeof(int) * nbuilders);
@@ -183,17 +190,15 @@ fill_positions(MqBuilder *const *builders, int nbuilders, const int32 *partition
 	for (i = 0; i < n; i++)
 	{
 		MqReader	reader;
-		int			b = 0;
+		int			b = builder_of[i];
 
-		while (builders[b]->key.partition != partitions[i])
-			b++;
 		if (used[b] == builders[b]->batches[batch[b]].count)
 		{
 			batch[b]++;
 			used[b] = 0;
 		}
 		mq_bytes_reader(&reader, builders[b]->batches[batch[b]].data, sizeof(int64));
-		positions[i].partition = partitions[i];
+		positions[i].partition = builders[b]->key.partition;
 		positions[i].offset = mq_bytes_get_i64(&reader) + used[b]++;
 	}
 	pfree(batch);

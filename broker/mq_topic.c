@@ -16,6 +16,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -35,7 +36,6 @@
 #include "broker/mq_topic_names.h"
 #include "broker/mq_topic_options.h"
 #include "broker/mq_topic_rows.h"
-#include "broker/mq_xact_topics.h"
 #include "storage/mq_log.h"
 
 /* How unlike a name may be that is offered for one that does not exist. */
@@ -50,10 +50,10 @@ typedef struct TopicEntry
 	bool		check_files;	/* written to, and not yet looked for on disk */
 	bool		copied;			/* the row is still the other database's */
 
-	/* who holds RowExclusiveLock since when, and where created_here is true */
+	/* who holds RowExclusiveLock since when, and where changed_here is true */
 	LocalTransactionId lock_lxid;
 	SubTransactionId lock_subid;
-	LocalTransactionId created_lxid;
+	LocalTransactionId changed_lxid;
 
 	/* the last attempt to mark the topic as written */
 	LocalTransactionId mark_lxid;
@@ -78,11 +78,12 @@ static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_privileges(Datum arg, int cacheid, uint32 hashvalue);
 static TopicEntry *find_entry(const char *name, LOCKMODE lockmode);
 static TopicEntry *lock_entry(const char *name, LOCKMODE lockmode);
-static TopicEntry *build_entry(MqTopicRow *row);
+static TopicEntry *build_entry(MqTopicRow *row, LOCKMODE lockmode);
 static void forget_entry(const char *name);
-static void check_privilege(TopicEntry *entry, AclMode privilege);
+static bool check_privilege(TopicEntry *entry, AclMode privilege);
 static void raise_no_privilege(const MqTopic *topic, AclMode privilege) pg_attribute_noreturn();
 static const char *qualified_name(Oid relid);
+static Oid	relation_owner(Oid relid);
 static void check_files(TopicEntry *entry);
 static char *similar_name(const char *name);
 
@@ -139,7 +140,8 @@ mq_topic_open_missing_ok(const char *name, LOCKMODE lockmode, AclMode privilege)
 	topic = &entry->topic;
 	if (privilege != 0)
 	{
-		check_privilege(entry, privilege);
+		if (unlikely(!check_privilege(entry, privilege)))
+			return NULL;
 		if (unlikely(entry->check_files))
 			check_files(entry);
 	}
@@ -148,7 +150,7 @@ mq_topic_open_missing_ok(const char *name, LOCKMODE lockmode, AclMode privilege)
 		topic->log.segment_bytes = (int64) mq_segment_size * 1024;
 	if (!entry->own_max_message_bytes)
 		topic->max_message_bytes = mq_max_message_bytes;
-	topic->created_here = entry->created_lxid == MyProc->lxid;
+	topic->changed_here = entry->changed_lxid == MyProc->lxid;
 	return topic;
 }
 
@@ -218,7 +220,8 @@ lock_entry(const char *name, LOCKMODE lockmode)
 		if (entries != NULL)
 			entry = hash_search(entries, name, HASH_FIND, NULL);
 		if (entry == NULL || !entry->valid || entry->topic.relid != relid)
-			entry = mq_topic_rows_find(name, &row) && row.relation == relid ? build_entry(&row) : NULL;
+			entry = mq_topic_rows_find(name, &row) && row.relation == relid ?
+				build_entry(&row, lockmode) : NULL;
 		if (entry != NULL)
 		{
 			if (lockmode == RowExclusiveLock)
@@ -241,18 +244,29 @@ lock_entry(const char *name, LOCKMODE lockmode)
 	return NULL;
 }
 
-/* Makes or renews the cache entry of a row; NULL if the relation is gone. */
+/*
+ * Makes or renews the cache entry of a row; NULL if the relation is gone.  The
+ * options are read last: what comes before may learn that they have changed,
+ * and an entry that is then called valid would never be looked at again.
+ */
 static TopicEntry *
-build_entry(MqTopicRow *row)
+build_entry(MqTopicRow *row, LOCKMODE lockmode)
 {
 	TopicEntry *entry;
 	List	   *options;
 	bool		copied = false;
 
+	if (row->database != MyDatabaseId)
+	{
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(row->relation)))
+			return NULL;
+		/* without a lock somebody may be dropping the topic: his is the row */
+		if (lockmode == NoLock)
+			ItemPointerSetInvalid(&row->tid);
+		copied = !mq_topic_identity_adopt(row);
+	}
 	if (!mq_topic_options_load(row->relation, &options))
 		return NULL;
-	if (row->database != MyDatabaseId)
-		copied = !mq_topic_identity_adopt(row);
 
 	if (entries == NULL)
 	{
@@ -275,8 +289,8 @@ build_entry(MqTopicRow *row)
 	mq_topic_options_parse(options, &entry->topic);
 	entry->own_segment_bytes = mq_topic_options_get(options, "segment.bytes") != NULL;
 	entry->own_max_message_bytes = mq_topic_options_get(options, "max.message.bytes") != NULL;
-	if (mq_xact_created_here(&row->uuid))
-		entry->created_lxid = MyProc->lxid;
+	if (mq_topic_options_ours(row->relation))
+		entry->changed_lxid = MyProc->lxid;
 	entry->valid = true;
 	return entry;
 }
@@ -291,20 +305,27 @@ forget_entry(const char *name)
 	(void) hash_search(entries, name, HASH_REMOVE, NULL);
 }
 
-static void
+/* Raises 42501; false if the relation, which need not be locked, has just gone. */
+static bool
 check_privilege(TopicEntry *entry, AclMode privilege)
 {
 	Oid			role = GetUserId();
 	uint64		generation = acl_generation;
+	bool		missing = false;
 
 	if (likely(entry->acl_generation == generation && entry->acl_role == role &&
 			   entry->acl_mode == privilege))
-		return;
-	if (pg_class_aclcheck(entry->topic.relid, role, privilege) != ACLCHECK_OK)
+		return true;
+	if (pg_class_aclcheck_ext(entry->topic.relid, role, privilege, &missing) != ACLCHECK_OK)
+	{
+		if (missing)
+			return false;
 		raise_no_privilege(&entry->topic, privilege);
+	}
 	entry->acl_generation = generation;
 	entry->acl_role = role;
 	entry->acl_mode = privilege;
+	return true;
 }
 
 static void
@@ -313,6 +334,8 @@ raise_no_privilege(const MqTopic *topic, AclMode privilege)
 	const char *relation = qualified_name(topic->relid);
 	const char *word = (privilege & ACL_INSERT) ? "INSERT" : "SELECT";
 
+	if (relation == NULL)
+		mq_topic_raise_unknown(topic->name);
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for topic %s", topic->name),
@@ -321,11 +344,29 @@ raise_no_privilege(const MqTopic *topic, AclMode privilege)
 					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 }
 
+/* NULL if the relation has just gone. */
 static const char *
 qualified_name(Oid relid)
 {
-	return quote_qualified_identifier(get_namespace_name_or_temp(get_rel_namespace(relid)),
-									  get_rel_name(relid));
+	char	   *relname = get_rel_name(relid);
+	char	   *schema = get_namespace_name_or_temp(get_rel_namespace(relid));
+
+	return relname == NULL || schema == NULL ? NULL : quote_qualified_identifier(schema, relname);
+}
+
+bool
+mq_topic_can_see(const MqTopic *topic)
+{
+	Oid			role = GetUserId();
+	Oid			owner;
+	bool		missing = false;
+
+	if (has_privs_of_role(role, ROLE_PG_READ_ALL_STATS) ||
+		pg_class_aclcheck_ext(topic->relid, role, ACL_SELECT, &missing) == ACLCHECK_OK ||
+		pg_attribute_aclcheck_all(topic->relid, role, ACL_SELECT, ACLMASK_ANY) == ACLCHECK_OK)
+		return true;
+	owner = relation_owner(topic->relid);
+	return OidIsValid(owner) && has_privs_of_role(role, owner);
 }
 
 /*
@@ -478,22 +519,34 @@ mq_topic_open_owned(const char *name, LOCKMODE lockmode)
 void
 mq_topic_check_owner(Oid relid, const char *name)
 {
-	HeapTuple	tuple;
-	Oid			owner;
+	Oid			owner = relation_owner(relid);
+	const char *relation;
 
-	if (pg_class_ownercheck(relid, GetUserId()))
+	if (OidIsValid(owner) && has_privs_of_role(GetUserId(), owner))
 		return;
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	if (!HeapTupleIsValid(tuple))
+	relation = qualified_name(relid);
+	if (!OidIsValid(owner) || relation == NULL)
 		return;					/* dropped a moment ago: the lookup that follows says so */
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("must be owner of topic %s", name),
 			 errdetail("The owner is role %s.", quote_identifier(GetUserNameFromId(owner, true))),
 			 errhint("Act as the owner, or let the owner ALTER FOREIGN TABLE %s OWNER TO %s;",
-					 qualified_name(relid), quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+					 relation, quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
+/* InvalidOid if the relation has just gone. */
+static Oid
+relation_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
 }
 
 Oid

@@ -22,7 +22,7 @@ typedef struct MqTopic
 	Oid			relid;
 	pg_uuid_t	uuid;
 	bool		ever_written;	/* may be stale false; never stale true */
-	bool		created_here;	/* by the transaction in progress */
+	bool		changed_here;	/* created or altered by the transaction in progress */
 	int32		partitions;
 	MqLogConfig log;
 	int32		max_message_bytes;
@@ -43,6 +43,13 @@ extern MqTopic *mq_topic_open(const char *name, LOCKMODE lockmode, AclMode privi
 extern MqTopic *mq_topic_open_missing_ok(const char *name, LOCKMODE lockmode, AclMode privilege);
 extern void mq_topic_check_partition(const MqTopic *topic, int32 partition);	/* 22023 */
 extern void mq_topic_key(const MqTopic *topic, int32 partition, MqLogKey *key);
+
+/*
+ * called by views and descriptions: may the role look at the topic?  It may if
+ * it owns it, may SELECT from its relation or a column of it, or monitors.
+ * False for a topic that has just been dropped.
+ */
+extern bool mq_topic_can_see(const MqTopic *topic);
 
 /* called by produce: notes in the catalog that files may exist from now on.  Never waits. */
 extern void mq_topic_mark_written(MqTopic *topic);

@@ -107,6 +107,27 @@ mq_topic_identity_forget(Oid relid)
 	return true;
 }
 
+/*
+ * DROP EXTENSION takes the table away before the topics' relations, which then
+ * find no row any more.  So the topics are noted here, those without a folder
+ * too: what this transaction has produced to them must not be appended.
+ */
+void
+mq_topic_identity_forget_all(void)
+{
+	ListCell   *lc;
+
+	/* as above: an extension made anew in this transaction knows none of these */
+	mq_topic_identity_sweep();
+	foreach(lc, mq_topic_rows_list())
+	{
+		pg_uuid_t	uuid = folder_uuid(lfirst(lc));
+
+		mq_xact_note_drop(MyDatabaseId, &uuid);
+	}
+	mq_xact_note_drop_all();
+}
+
 /* The uuid that a row stands for: its own, or the computed one if the row was copied. */
 static pg_uuid_t
 folder_uuid(const MqTopicRow *row)

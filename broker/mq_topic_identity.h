@@ -10,10 +10,12 @@
 /*
  * called by DDL.  The name is claimed and the relation locked.  Insert gives
  * the relation a new identity, 42710 if the name has one.  Forget deletes the
- * row and notes the drop of its folder; false = no topic.
+ * row and notes the drop of its folder; false = no topic.  Forget all is for
+ * the whole table of topics, which is about to be dropped with its rows.
  */
 extern void mq_topic_identity_insert(Oid relid, const char *name);
 extern bool mq_topic_identity_forget(Oid relid);
+extern void mq_topic_identity_forget_all(void);
 
 /*
  * called by lookup: makes a row that came with a copied database this

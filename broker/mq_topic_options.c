@@ -14,6 +14,7 @@
 
 #include "access/htup_details.h"
 #include "access/reloptions.h"
+#include "access/xact.h"
 #include "catalog/pg_foreign_table.h"
 #include "commands/defrem.h"
 #include "lib/stringinfo.h"
@@ -276,6 +277,20 @@ mq_topic_options_load(Oid relid, List **options)
 		*options = untransformRelOptions(datum);
 	ReleaseSysCache(tuple);
 	return true;
+}
+
+/* True also when a subtransaction wrote them, unless it has failed. */
+bool
+mq_topic_options_ours(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(FOREIGNTABLEREL, ObjectIdGetDatum(relid));
+	bool		ours;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	ours = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	ReleaseSysCache(tuple);
+	return ours;
 }
 
 /*

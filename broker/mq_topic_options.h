@@ -40,5 +40,6 @@ extern char *mq_topic_options_topic(Oid relid);
 /* called by lookup: a foreign table's options; false when there is no such table */
 extern bool mq_topic_options_load(Oid relid, List **options);
 extern void mq_topic_options_parse(List *options, MqTopic *topic);
+extern bool mq_topic_options_ours(Oid relid);	/* written by the transaction in progress? */
 
 #endif							/* MQ_TOPIC_OPTIONS_H */

@@ -17,6 +17,9 @@
  * this extension, for where it is not installed anybody may own a schema of
  * that name.
  *
+ * A row's place is good while the table is locked and no longer: VACUUM FULL
+ * moves rows.  So a write looks its row up once more when it has its lock.
+ *
  * Locking: AccessShareLock for reads, RowExclusiveLock for writes, on the
  * table; row locks only where they can be had at once.
  */
@@ -253,9 +256,10 @@ void
 mq_topic_rows_delete(const MqTopicRow *row)
 {
 	Relation	rel = table_open(mq_topic_rows_table(), RowExclusiveLock);
-	ItemPointerData tid = row->tid;
+	MqTopicRow	now;
 
-	CatalogTupleDelete(rel, &tid);
+	if (mq_topic_rows_find_relation(row->relation, &now))
+		CatalogTupleDelete(rel, &now.tid);
 	table_close(rel, NoLock);
 }
 
@@ -268,14 +272,24 @@ mq_topic_rows_delete(const MqTopicRow *row)
 bool
 mq_topic_rows_update(const MqTopicRow *row)
 {
-	Relation	rel = table_open(mq_topic_rows_table(), RowExclusiveLock);
+	Relation	rel;
+	MqTopicRow	now;
 	HeapTupleData locked;
 	TM_FailureData failure;
 	TM_Result	result;
 	Buffer		buffer;
 
 	Assert(ActiveSnapshotSet());
-	locked.t_self = row->tid;
+	if (!ItemPointerIsValid(&row->tid))
+		return false;
+	rel = table_open(mq_topic_rows_table(), RowExclusiveLock);
+	if (!mq_topic_rows_find_relation(row->relation, &now) ||
+		!ItemPointerEquals(&now.tid, (ItemPointer) &row->tid))
+	{
+		table_close(rel, NoLock);
+		return false;
+	}
+	locked.t_self = now.tid;
 	result = heap_lock_tuple(rel, &locked, GetCurrentCommandId(true), LockTupleExclusive,
 							 LockWaitSkip, false, &buffer, &failure);
 	ReleaseBuffer(buffer);

@@ -35,7 +35,10 @@ extern List *mq_topic_rows_list(void);	/* of MqTopicRow *, by name */
 extern void mq_topic_rows_insert(const MqTopicRow *row);
 extern void mq_topic_rows_delete(const MqTopicRow *row);
 
-/* False, and nothing changed, when another transaction has the row.  Never waits. */
+/*
+ * False, and nothing changed, when another transaction has the row, when it has
+ * moved, and when tid is invalid.  Waits for no row.
+ */
 extern bool mq_topic_rows_update(const MqTopicRow *row);
 
 /* called by _PG_init */

@@ -65,8 +65,9 @@ typedef struct RangeList
 	int			room;
 } RangeList;
 
-/* Everything below lives in "mq transaction" and is forgotten with it. */
-static MemoryContext xact_context = NULL;
+/* Everything below lives in "mq transaction" and is forgotten at its end. */
+static MemoryContext xact_context = NULL;	/* NULL = nothing was done yet in this transaction */
+static MemoryContext kept_context = NULL;	/* the same, kept empty between transactions */
 static MqBuilder *builders = NULL;	/* all of them, the newest first */
 static int	nbuilders = 0;
 static HTAB *builder_index = NULL;	/* of all, unless they are few */
@@ -120,10 +121,8 @@ mq_xact_add_record(const MqTopic *topic, int32 partition, const MqRecord *record
 	MqBuilder  *builder = last_builder;
 	int			level = GetCurrentTransactionNestLevel();
 
-	if (sealed)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot produce while the transaction is being committed")));
+	if (unlikely(sealed))
+		mq_xact_require_open();
 	if (builder == NULL || builder->key.partition != partition ||
 		memcmp(&builder->key.topic, &topic->uuid, UUID_LEN) != 0)
 		builder = find_builder(topic, partition);
@@ -133,6 +132,16 @@ mq_xact_add_record(const MqTopic *topic, int32 partition, const MqRecord *record
 	buffered_bytes += mq_builder_add(builder, record, level, &spilled);
 	if (buffered_bytes > spill_at)
 		spill();
+}
+
+void
+mq_xact_require_open(void)
+{
+	if (sealed)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot produce, create or drop topics while the transaction is being committed"),
+				 errhint("Do it before COMMIT, in a deferred trigger at the latest.")));
 }
 
 /* Appends what the builders hold, flushes, waits for synchronous standbys, publishes. */
@@ -205,6 +214,7 @@ xact_callback(XactEvent event, void *arg)
 				pre_commit();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
+			sealed = true;
 			if (xact_context != NULL)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -261,8 +271,10 @@ mq_xact_begin(void)
 {
 	if (xact_context != NULL)
 		return xact_context;
-	xact_context = AllocSetContextCreate(TopTransactionContext, "mq transaction",
-										 ALLOCSET_DEFAULT_SIZES);
+	if (kept_context == NULL)
+		kept_context = AllocSetContextCreate(TopMemoryContext, "mq transaction",
+											 ALLOCSET_DEFAULT_SIZES);
+	xact_context = kept_context;
 	spill_at = (int64) mq_transaction_buffer * 1024;
 	return xact_context;
 }
@@ -562,12 +574,14 @@ publish_now_ranges(void)
 	now_ranges.n = 0;
 }
 
-/* The memory goes with TopTransactionContext, the temporary file with its resource owner. */
+/* The temporary file goes with its resource owner. */
 static void
 forget(void)
 {
 	mq_notify_release();
 	mq_log_release();
+	if (xact_context != NULL)
+		MemoryContextReset(xact_context);
 	xact_context = NULL;
 	builders = NULL;
 	nbuilders = 0;

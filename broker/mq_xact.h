@@ -18,6 +18,7 @@ extern const MqProducedRange *mq_xact_last_produced(int *n);
 
 /* called by mq_xact_topics: the memory that is forgotten with the transaction */
 extern MemoryContext mq_xact_begin(void);
+extern void mq_xact_require_open(void); /* 55000 once the transaction is being committed or prepared */
 extern bool mq_xact_has_pending(const pg_uuid_t *topic);
 
 /* called by _PG_init */

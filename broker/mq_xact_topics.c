@@ -35,42 +35,42 @@ typedef struct TopicNote
 static TopicNote *notes = NULL;
 
 /* Nest level of the subtransaction that dropped the extension; 0 = none. */
-static int	drops_database_level = 0;
+static int	drops_all_level = 0;
+
+/* Was this transaction a DROP DATABASE?  It has no subtransactions. */
+static bool drops_database = false;
 
 static void add_note(Oid dboid, const pg_uuid_t *topic, bool drop);
 
 void
 mq_xact_note_create(const pg_uuid_t *topic)
 {
+	mq_xact_require_open();
 	add_note(MyDatabaseId, topic, false);
 }
 
 void
 mq_xact_note_drop(Oid dboid, const pg_uuid_t *topic)
 {
+	mq_xact_require_open();
 	add_note(dboid, topic, true);
 }
 
 /* The extension goes: every folder of this database is a stranger once this has committed. */
 void
-mq_xact_note_drop_database(void)
+mq_xact_note_drop_all(void)
 {
+	mq_xact_require_open();
 	(void) mq_xact_begin();
-	if (drops_database_level == 0)
-		drops_database_level = GetCurrentTransactionNestLevel();
+	if (drops_all_level == 0)
+		drops_all_level = GetCurrentTransactionNestLevel();
 }
 
-bool
-mq_xact_created_here(const pg_uuid_t *topic)
+/* The janitor must not look before the commit: it would find the database still there. */
+void
+mq_xact_note_drop_database(void)
 {
-	TopicNote  *note;
-
-	for (note = notes; note != NULL; note = note->next)
-	{
-		if (!note->drop && memcmp(&note->topic, topic, UUID_LEN) == 0)
-			return true;
-	}
-	return false;
+	drops_database = true;
 }
 
 bool
@@ -91,8 +91,8 @@ mq_xact_topics_end_sub(bool aborted, int level)
 {
 	TopicNote **link;
 
-	if (drops_database_level >= level)
-		drops_database_level = aborted ? 0 : level - 1;
+	if (drops_all_level >= level)
+		drops_all_level = aborted ? 0 : level - 1;
 	for (link = &notes; *link != NULL;)
 	{
 		TopicNote  *note = *link;
@@ -114,7 +114,7 @@ mq_xact_topics_reserve(void)
 {
 	TopicNote  *note;
 
-	if (drops_database_level > 0)
+	if (drops_all_level > 0)
 	{
 		pg_uuid_t  *topics;
 		int			n;
@@ -152,13 +152,16 @@ mq_xact_topics_hand_over(bool committed)
 			mq_log_drop_unreserve(1);
 		note->reserved = false;
 	}
+	if (drops_database && committed)
+		mq_log_kick_database_sweep();
 }
 
 void
 mq_xact_topics_forget(void)
 {
 	notes = NULL;
-	drops_database_level = 0;
+	drops_all_level = 0;
+	drops_database = false;
 }
 
 static void

@@ -7,11 +7,14 @@
 
 #include "utils/uuid.h"
 
-/* called by mq_topic_identity; taken back when the subtransaction fails */
+/*
+ * called by mq_topic_identity; taken back when the subtransaction fails.  Raise
+ * 55000 when the transaction is being committed: the places are reserved.
+ */
 extern void mq_xact_note_create(const pg_uuid_t *topic);
 extern void mq_xact_note_drop(Oid dboid, const pg_uuid_t *topic);
-extern void mq_xact_note_drop_database(void);
-extern bool mq_xact_created_here(const pg_uuid_t *topic);
+extern void mq_xact_note_drop_all(void);	/* the extension goes, and every folder of this database */
+extern void mq_xact_note_drop_database(void);	/* called by DDL: a database goes when this has committed */
 extern bool mq_xact_dropped_here(const pg_uuid_t *topic);
 
 /* called by mq_xact at the end of a subtransaction (never raises) and before commit (raises 53400) */

@@ -133,7 +133,7 @@ watch_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 
 	/* the statement may be gone by now */
 	if (drops_database && mq_log_is_attached())
-		mq_log_kick_database_sweep();
+		mq_xact_note_drop_database();
 }
 
 /*
@@ -277,7 +277,7 @@ on_drop(Oid relid)
 	if (relkind == RELKIND_FOREIGN_TABLE)
 		(void) mq_topic_identity_forget(relid);
 	else if (relkind == RELKIND_RELATION && relid == mq_topic_rows_table())
-		mq_xact_note_drop_database();	/* DROP EXTENSION ... CASCADE */
+		mq_topic_identity_forget_all(); /* DROP EXTENSION ... CASCADE */
 }
 
 /*

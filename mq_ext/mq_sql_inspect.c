@@ -4,10 +4,8 @@
  *	  mq.transactions, and of mq.version().
  *
  * PostgreSQL runs the functions of a view as the role that reads the view, so
- * each of them shows what that role may see: members of pg_read_all_stats
- * (pg_monitor is one) all topics, others those they may SELECT from, be it a
- * column only, and those they own.  Anybody may call the functions themselves
- * and learns no more than from the views.
+ * each of them shows what that role may see, see mq_topic_can_see().  Anybody
+ * may call the functions themselves and learns no more than from the views.
  *
  * Locking: none on relations, a view must not wait for a DROP in progress.
  *			A topic that vanishes meanwhile is shown as empty, or not at all.
@@ -16,10 +14,7 @@
 
 #include "access/htup_details.h"
 #include "access/transam.h"
-#include "catalog/pg_authid.h"
 #include "miscadmin.h"
-#include "utils/syscache.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
@@ -43,7 +38,6 @@ typedef struct Pending
 } Pending;
 
 static Datum visit_topics(FunctionCallInfo fcinfo, TopicVisitor visitor);
-static bool can_see(const MqTopic *topic);
 static void put_topic(MqTopic *topic, MqSqlRows *rows);
 static void put_partitions(MqTopic *topic, MqSqlRows *rows);
 static void put_segments(MqTopic *topic, MqSqlRows *rows);
@@ -121,26 +115,10 @@ visit_topics(FunctionCallInfo fcinfo, TopicVisitor visitor)
 
 		CHECK_FOR_INTERRUPTS();
 		topic = mq_topic_open_missing_ok(lfirst(lc), NoLock, 0);
-		if (topic != NULL && can_see(topic))
+		if (topic != NULL && mq_topic_can_see(topic))
 			visitor(topic, &rows);
 	}
 	return (Datum) 0;
-}
-
-static bool
-can_see(const MqTopic *topic)
-{
-	Oid			role = GetUserId();
-	bool		missing = false;
-
-	if (has_privs_of_role(role, ROLE_PG_READ_ALL_STATS) ||
-		pg_class_aclcheck_ext(topic->relid, role, ACL_SELECT, &missing) == ACLCHECK_OK ||
-		pg_attribute_aclcheck_all(topic->relid, role, ACL_SELECT, ACLMASK_ANY) == ACLCHECK_OK)
-		return true;
-
-	/* a topic that is dropped meanwhile must not fail the view */
-	return !missing && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(topic->relid)) &&
-		pg_class_ownercheck(topic->relid, role);
 }
 
 /* The worst state of its partitions is the topic's. */
@@ -278,7 +256,7 @@ visible_pending(int *n)
 		MqTopic    *topic = mq_topic_open_missing_ok(lfirst(lc), NoLock, 0);
 		int			i;
 
-		if (topic == NULL || !can_see(topic))
+		if (topic == NULL || !mq_topic_can_see(topic))
 			continue;
 		for (i = 0; i < nranges; i++)
 		{

@@ -11,7 +11,6 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
-#include "catalog/pg_authid.h"
 #include "commands/defrem.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -317,10 +316,14 @@ lock_for_drop(const char *name)
 	for (;;)
 	{
 		Oid			relid = mq_topic_relation(name);
+		Oid			schema;
 
 		if (!OidIsValid(relid))
 			return InvalidOid;
-		if (!pg_namespace_ownercheck(get_rel_namespace(relid), GetUserId()))
+		schema = get_rel_namespace(relid);
+		if (!OidIsValid(schema))
+			continue;			/* dropped since */
+		if (!pg_namespace_ownercheck(schema, GetUserId()))
 			mq_topic_check_owner(relid, name);
 		LockRelationOid(relid, AccessExclusiveLock);
 		if (mq_topic_relation(name) == relid)
@@ -362,16 +365,16 @@ mq_sql_describe_topic(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Those who may read a topic may look at it, and so may its owner and monitoring roles. */
+/* Who may see the topic in the views may look at it here. */
 static MqTopic *
 open_described(FunctionCallInfo fcinfo)
 {
 	char	   *name = mq_sql_arg_name(fcinfo, 0, "topic");
 	MqTopic    *topic = mq_topic_open(name, AccessShareLock, 0);
 
-	if (has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) ||
-		pg_class_ownercheck(topic->relid, GetUserId()))
+	if (mq_topic_can_see(topic))
 		return topic;
+	/* for its error */
 	return mq_topic_open(name, AccessShareLock, ACL_SELECT);
 }
 

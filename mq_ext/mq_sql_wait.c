@@ -24,11 +24,13 @@
 #include "miscadmin.h"
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/portal.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
+#include "base/mq_faults.h"
 #include "broker/mq_fetch.h"
 #include "broker/mq_notify.h"
 #include "mq_ext/mq_sql.h"
@@ -62,9 +64,11 @@ static void read_position(HeapTupleHeader row, TupleDesc desc, Position *positio
 static void add_positions(WaitList *list, const Position *positions, int n);
 static void add_topics(WaitList *list, ArrayType *topics, const Position *positions, int npositions);
 static void add_wait(WaitList *list, MqTopic *topic, int32 partition, const MqOffset *from);
+static void check_present(const WaitList *list);
 static void release_snapshots(void);
 static void pg_attribute_noreturn() refuse_to_wait(void);
 static void check_dropped(const WaitList *list);
+static void raise_dropped(const char *topic) pg_attribute_noreturn();
 
 PG_FUNCTION_INFO_V1(mq_sql_wait);
 
@@ -94,6 +98,7 @@ mq_sql_wait(PG_FUNCTION_ARGS)
 				 errmsg("mq.wait() has nothing to wait for"),
 				 errhint("Pass \"topics\" or \"positions\".")));
 
+	check_present(&list);
 	release_snapshots();
 	ready = BoolGetDatum(mq_notify_wait(list.waits, list.n, timeout));
 	EnsurePortalSnapshotExists();
@@ -226,6 +231,7 @@ add_wait(WaitList *list, MqTopic *topic, int32 partition, const MqOffset *from)
 		list->topics = list->n == 0 ? palloc(list->room * sizeof(char *)) :
 			repalloc(list->topics, list->room * sizeof(char *));
 	}
+	MQ_FAULT("wait_topic_found");
 	mq_topic_key(topic, partition, &key);
 	list->topics[list->n] = pstrdup(topic->name);
 	wait = &list->waits[list->n];
@@ -234,6 +240,29 @@ add_wait(WaitList *list, MqTopic *topic, int32 partition, const MqOffset *from)
 	mq_log_offsets(wait->log, &offsets);
 	wait->offset = from == NULL ? offsets.lso :
 		mq_fetch_start(topic->name, partition, &offsets, *from);
+}
+
+/*
+ * No lock kept the topics while their logs were opened, and a log that was
+ * opened after its topic's files had gone would never hear of the drop.  A
+ * topic that is dropped from here on finds its logs pinned and wakes us.
+ */
+static void
+check_present(const WaitList *list)
+{
+	int			i;
+
+	AcceptInvalidationMessages();
+	for (i = 0; i < list->n; i++)
+	{
+		MqTopic    *topic;
+
+		if (i > 0 && strcmp(list->topics[i], list->topics[i - 1]) == 0)
+			continue;
+		topic = mq_topic_open(list->topics[i], NoLock, 0);
+		if (memcmp(&topic->uuid, &mq_log_key(list->waits[i].log)->topic, UUID_LEN) != 0)
+			raise_dropped(list->topics[i]);
+	}
 }
 
 /*
@@ -284,9 +313,15 @@ check_dropped(const WaitList *list)
 	for (i = 0; i < list->n; i++)
 	{
 		if (mq_log_is_dropped(list->waits[i].log))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("topic \"%s\" does not exist", list->topics[i]),
-					 errdetail("It was dropped while this session waited for its messages.")));
+			raise_dropped(list->topics[i]);
 	}
+}
+
+static void
+raise_dropped(const char *topic)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("topic \"%s\" does not exist", topic),
+			 errdetail("It was dropped while this session waited for its messages.")));
 }

@@ -26,7 +26,7 @@
 static XLogRecPtr last_known_lsn(void);
 static void check_bounds(XLogRecPtr start, XLogRecPtr end, XLogRecPtr known);
 static XLogReaderState *open_reader(XLogRecPtr start);
-static void free_reader(XLogReaderState *reader);
+static void close_file(void *arg);
 static bool read_record(XLogReaderState *reader);
 static void put_record(MqSqlRows *rows, XLogReaderState *reader);
 
@@ -39,7 +39,9 @@ mq_sql_wal_records(PG_FUNCTION_ARGS)
 	XLogRecPtr	start;
 	XLogRecPtr	end;
 	XLogReaderState *reader;
+	MemoryContext reading;
 	MemoryContext scratch;
+	MemoryContext caller;
 	MqSqlRows	rows;
 
 	mq_sql_require_arg(fcinfo, 0, "start_lsn");
@@ -48,22 +50,25 @@ mq_sql_wal_records(PG_FUNCTION_ARGS)
 	check_bounds(start, end, known);
 
 	mq_sql_rows_begin(fcinfo, &rows);
-	if (start == end || (reader = open_reader(start)) == NULL)
+	if (start == end)
 		return (Datum) 0;
+	reading = AllocSetContextCreate(CurrentMemoryContext, "mq WAL reader", ALLOCSET_DEFAULT_SIZES);
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "mq WAL record", ALLOCSET_DEFAULT_SIZES);
 
 	/* the reader allocates as it reads, and keeps what it allocates */
-	while (read_record(reader) && reader->EndRecPtr <= end)
+	caller = MemoryContextSwitchTo(reading);
+	reader = open_reader(start);
+	while (reader != NULL && read_record(reader) && reader->EndRecPtr <= end)
 	{
-		MemoryContext old = MemoryContextSwitchTo(scratch);
-
 		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(scratch);
 		put_record(&rows, reader);
-		MemoryContextSwitchTo(old);
 		MemoryContextReset(scratch);
+		MemoryContextSwitchTo(reading);
 	}
+	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(scratch);
-	free_reader(reader);
+	MemoryContextDelete(reading);
 	return (Datum) 0;
 }
 
@@ -92,7 +97,11 @@ check_bounds(XLogRecPtr start, XLogRecPtr end, XLogRecPtr known)
 						   LSN_FORMAT_ARGS(end), LSN_FORMAT_ARGS(start), LSN_FORMAT_ARGS(known))));
 }
 
-/* Stands before the first record that begins at start or later; NULL when there is none. */
+/*
+ * Stands before the first record that begins at start or later; NULL when
+ * there is none.  The reader ends with the current memory context, and so does
+ * its file, which no resource owner knows: also when an error ends them.
+ */
 static XLogReaderState *
 open_reader(XLogRecPtr start)
 {
@@ -102,12 +111,16 @@ open_reader(XLogRecPtr start)
 															.segment_open = &wal_segment_open,
 															.segment_close = &wal_segment_close),
 												 private);
+	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
 
 	if (reader == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),
 				 errdetail("Failed while allocating a WAL reading processor.")));
+	callback->func = close_file;
+	callback->arg = reader;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	if (!XLogRecPtrIsInvalid(XLogFindNextRecord(reader, start)))
 		return reader;
 	if (!private->end_of_wal)
@@ -115,15 +128,16 @@ open_reader(XLogRecPtr start)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("could not find a valid WAL record after %X/%X", LSN_FORMAT_ARGS(start)),
 				 errhint("WAL before the last checkpoint may have been removed.")));
-	free_reader(reader);
 	return NULL;
 }
 
 static void
-free_reader(XLogReaderState *reader)
+close_file(void *arg)
 {
-	pfree(reader->private_data);
-	XLogReaderFree(reader);
+	XLogReaderState *reader = arg;
+
+	if (reader->seg.ws_file >= 0)
+		wal_segment_close(reader);
 }
 
 /* False at the end of WAL, which may fall into the middle of a record. */

@@ -27,6 +27,19 @@ typedef struct ForgetCase
 	uint64		left[2];
 } ForgetCase;
 
+/* Syncs in a row, each noted as write_state() does, then a crash. */
+typedef struct RoomCase
+{
+	const char *what;
+	struct
+	{
+		uint64		redo;
+		uint64		completed;	/* by then */
+	}			syncs[5];		/* redo 0 = no more */
+	uint64		boot;
+	uint64		expected;		/* who vouches then, and after what is unfinished was forgotten */
+} RoomCase;
+
 static const VouchCase vouch_cases[] = {
 	{"no checkpoint yet", {0, 0, 0, 0}, {true, true}, PG_UINT64_MAX, 0},
 	{"one", {10, 0, 0, 0}, {true, true}, 10, 10},
@@ -50,6 +63,19 @@ static const ForgetCase forget_cases[] = {
 	{{0, 0}, 0, {0, 0}}
 };
 
+static const RoomCase room_cases[] = {
+	{"a checkpoint", {{20, 10}}, 20, 20},
+	{"one that did not complete", {{20, 10}}, 10, 0},
+	{"two", {{20, 10}, {30, 20}}, 30, 30},
+	{"the second did not complete", {{20, 10}, {30, 20}}, 20, 20},
+	{"one more sync", {{20, 10}, {25, 20}}, 20, 20},
+	{"two more", {{20, 10}, {25, 20}, {27, 20}}, 20, 20},
+	{"four more", {{20, 10}, {25, 20}, {27, 20}, {28, 20}, {29, 20}}, 20, 20},
+	{"three more, and the checkpoint they were for", {{20, 10}, {25, 20}, {27, 20}, {29, 20}}, 30, 29},
+	{"three in the life of a new log", {{15, 10}, {25, 10}, {27, 10}}, 20, 15},
+	{"two, a checkpoint, two more", {{15, 10}, {17, 10}, {25, 20}, {27, 20}, {29, 20}}, 20, 17}
+};
+
 static void check_layout(void);
 static void check_flips(void);
 static void check_key(void);
@@ -57,6 +83,8 @@ static void check_impossible(void);
 static void check_epochs(void);
 static void check_vouch(void);
 static void check_forget(void);
+static void check_room(void);
+static void check_unfinished(void);
 static void check_slots(void);
 static void check_torn(void);
 static void check_short(void);
@@ -75,6 +103,8 @@ test_state(void)
 	check_epochs();
 	check_vouch();
 	check_forget();
+	check_room();
+	check_unfinished();
 	check_slots();
 	check_torn();
 	check_short();
@@ -255,6 +285,70 @@ check_forget(void)
 					"of %d and %d, those up to %d are left", (int) c->redo[0], (int) c->redo[1], (int) c->asked);
 		selftest_int(changed, c->redo[0] != c->left[0], "and it is told whether that changed anything");
 	}
+}
+
+/* What the last completed checkpoint needs is kept, however often a log is synced behind it. */
+static void
+check_room(void)
+{
+	int			i;
+	int			k;
+
+	for (i = 0; i < (int) lengthof(room_cases); i++)
+	{
+		const RoomCase *c = &room_cases[i];
+		const MqStateCheckpoint *got;
+		MqStateDisk state;
+		MqStateDisk slots[2];
+		MqLogKey	key;
+		bool		valid[2];
+		int			current;
+
+		make_key(&key);
+		memfile_remove();
+		mq_state_init(&state, &key);
+		mq_state_create(&key, &state, false);
+		for (k = 0; k < (int) lengthof(c->syncs) && c->syncs[k].redo != 0; k++)
+		{
+			mq_state_make_room(&state, c->syncs[k].redo, c->syncs[k].completed);
+			set_checkpoint(&state.checkpoints[0], c->syncs[k].redo);
+			mq_state_write(&key, &state);
+		}
+		selftest_ok(mq_state_read(&key, slots, valid, &current), "%s: can be read", c->what);
+		got = mq_state_vouch(slots, valid, c->boot);
+		selftest_int(got != NULL ? got->redo : 0, c->expected, "%s: who vouches", c->what);
+		mq_state_forget_unfinished(slots, valid, current, c->boot);
+		selftest_int(slots[current].checkpoints[0].redo, c->expected, "%s: it still does", c->what);
+	}
+}
+
+/* The newest facts are the current slot's, the checkpoints those of whoever has the newer ones left. */
+static void
+check_unfinished(void)
+{
+	MqStateDisk slots[2];
+	MqLogKey	key;
+	bool		valid[2] = {true, true};
+	bool		torn[2] = {false, true};
+
+	make_key(&key);
+	mq_state_init(&slots[0], &key);
+	mq_state_init(&slots[1], &key);
+	set_checkpoint(&slots[0].checkpoints[0], 25);
+	set_checkpoint(&slots[0].checkpoints[1], 20);
+	set_checkpoint(&slots[1].checkpoints[0], 30);
+	set_checkpoint(&slots[1].checkpoints[1], 25);
+	slots[1].log_start = 7;
+	selftest_ok(!mq_state_forget_unfinished(slots, valid, 1, 30) &&
+				slots[1].checkpoints[0].redo == 30, "nothing is unfinished");
+	selftest_ok(mq_state_forget_unfinished(slots, torn, 1, 29) &&
+				slots[1].checkpoints[0].redo == 25, "a slot that is torn is no help");
+	set_checkpoint(&slots[1].checkpoints[0], 30);
+	set_checkpoint(&slots[1].checkpoints[1], 25);
+	selftest_ok(mq_state_forget_unfinished(slots, valid, 1, 20) &&
+				slots[1].checkpoints[0].redo == 20 && slots[1].checkpoints[0].segment == THE_SEGMENT &&
+				slots[1].checkpoints[1].redo == 0 && slots[1].log_start == 7,
+				"what only the other slot has left is taken over, and nothing else");
 }
 
 /* Slots are written in turn; the one that is not written keeps its bytes. */

@@ -64,6 +64,16 @@ DO $$BEGIN PERFORM mq.wal_records(pg_current_wal_flush_lsn(), 'FFFFFFFF/0'); EXC
 SELECT mq.version(), mq.version() = format('mq_ext %1$s (SQL %1$s)', extversion) AS same
 FROM pg_extension WHERE extname = 'mq_ext';
 
+-- how functions are marked, and that everything has its comment
+SELECT provolatile AS volatile, proparallel AS parallel, proisstrict AS strict,
+	string_agg(DISTINCT proname, ' ' ORDER BY proname) AS functions
+FROM pg_proc WHERE pronamespace IN ('mq'::regnamespace, 'mq_internal'::regnamespace) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+SELECT oid::regprocedure FROM pg_proc
+WHERE pronamespace IN ('mq'::regnamespace, 'mq_internal'::regnamespace) AND proretset AND prorows = 1000 AND proname !~ '^(list_|wal_)';
+SELECT pg_describe_object(classid, objid, objsubid) FROM pg_depend d
+WHERE refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'mq_ext')
+	AND deptype = 'e' AND obj_description(objid, classid::regclass::name) IS NULL;
+
 -- a search_path full of traps changes nothing
 CREATE SCHEMA inspect_trap;
 CREATE FUNCTION inspect_trap.format(text, VARIADIC text[]) RETURNS text LANGUAGE sql AS $$SELECT 'trapped'$$;

@@ -45,6 +45,8 @@ INSERT INTO priv_commands (command) VALUES
 	($$CALL mq.wait(positions => '{"(priv,0,0)"}', timeout => '0')$$),
 	($$SELECT mq.last_produced()$$),
 	($$SELECT mq.partition_for('priv', 'k')$$),
+	($$SELECT mq.describe_topic('priv')$$),
+	($$SELECT mq.topic_config('priv')$$),
 	($$SELECT mq.to_text('v'), mq.to_jsonb('1'), mq.version()$$),
 	($$SELECT * FROM mq.topics, mq.partitions, mq.segments, mq.transactions$$),
 	($$SELECT mq.wal_records(pg_current_wal_flush_lsn())$$),
@@ -79,6 +81,12 @@ SET ROLE regress_mq_reader;
 SELECT topic FROM mq.topics;
 SET ROLE regress_mq_column;
 SELECT topic FROM mq.topics;
+-- who sees a topic there may describe it, and no more
+SELECT partition, state FROM mq.describe_topic('priv');
+SELECT count(*) > 0 AS described FROM mq.topic_config('priv');
+SELECT mq.describe_topic('priv.other');
+SELECT mq.topic_config('priv.other');
+SELECT mq.fetch('priv');
 SET ROLE regress_mq_monitor;
 SELECT topic FROM mq.topics WHERE topic LIKE 'priv%' ORDER BY 1;
 SELECT topic FROM mq.partitions WHERE topic LIKE 'priv%' ORDER BY 1;

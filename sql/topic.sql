@@ -176,6 +176,28 @@ SELECT mq.produce('short.lived', 'x');
 ROLLBACK;
 SELECT mq.fetch('short.lived');
 
+-- nor is anything appended at once to what a transaction has added and may take back
+SELECT mq.create_topic('grown', 1);
+BEGIN;
+SELECT * FROM mq.produce('grown', 'before', transactional => false);
+SAVEPOINT s;
+SELECT mq.add_partitions('grown', 1);
+SELECT mq.produce('grown', 'x', partition => 1, transactional => false);
+ROLLBACK TO s;
+SELECT * FROM mq.produce('grown', 'taken back', transactional => false);
+SAVEPOINT s;
+SELECT mq.add_partitions('grown', 1);
+RELEASE s;
+SAVEPOINT s;
+SELECT mq.produce_batch('grown', '{x}', transactional => false);
+ROLLBACK TO s;
+SELECT mq.produce('grown', 'with the transaction', partition => 1);
+ROLLBACK;
+SELECT mq.add_partitions('grown', 1);
+SELECT * FROM mq.produce('grown', 'after', partition => 1, transactional => false);
+SELECT partition, msg_offset, value FROM mq.fetch_text('grown');
+SELECT mq.drop_topic('grown');
+
 -- marks of a transaction that rolls back are rolled back with it
 SELECT mq.create_topic('mark');
 BEGIN;

@@ -42,6 +42,7 @@
 #include "storage/mq_checkpoint.h"
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
+#include "storage/mq_log_tail.h"
 #include "storage/mq_segment.h"
 #include "storage/mq_served.h"
 
@@ -57,6 +58,7 @@ static void sync_log(MqLog *log, XLogRecPtr redo);
 static void sync_segment(MqLog *log, MqOffset base);
 static void sync_or_panic(const char *path, bool is_dir);
 static void write_state(MqLog *log, XLogRecPtr redo);
+static XLogRecPtr last_completed(void);
 static void vouch(MqLog *log, XLogRecPtr redo, MqStateCheckpoint *ck);
 static bool vouch_in_segment(MqLog *log, MqOffset base, uint32 count, XLogRecPtr redo, MqStateCheckpoint *ck);
 
@@ -215,6 +217,7 @@ take_marks(MqLog *log, XLogRecPtr redo)
 	LWLockAcquire(&log->sync_lock, LW_EXCLUSIVE);
 	if (log->dirty && !log->dropped)
 	{
+		(void) mq_log_tail_write(log, PANIC);
 		log->sync_segment = log->dirty_segment;
 		log->sync_dir = log->dirty_dir;
 		log->sync_parents = log->dirty_parents;
@@ -316,14 +319,24 @@ write_state(MqLog *log, XLogRecPtr redo)
 	else
 		mq_state_init(state, &log->key);
 
-	if (state->checkpoints[0].redo < redo)
-		state->checkpoints[1] = state->checkpoints[0];
+	mq_state_make_room(state, redo, last_completed());
 	vouch(log, redo, &state->checkpoints[0]);
 	state->log_start = mq_log_get(&log->log_start);
 	if (log->epoch >= 0)
 		mq_state_note_epoch(state, log->epoch, log->epoch_start);
 	if (!mq_state_write(&log->key, state) && !(errno == ENOENT && log->dropped))
 		mq_log_file_error("write the state in folder", dir, PANIC);
+}
+
+/* The redo pointer that a boot would begin with now: see mq_log_recover.c. */
+static XLogRecPtr
+last_completed(void)
+{
+	XLogRecPtr	redo;
+	TimeLineID	tli;
+
+	GetOldestRestartPoint(&redo, &tli);
+	return Min(redo, pg_atomic_read_u64(&mq_log_table->redo_served));
 }
 
 /* Where the log's last batch below the redo pointer ends. */

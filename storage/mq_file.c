@@ -307,6 +307,29 @@ mq_file_reserve(int fd, off_t from, off_t to)
 	return rc == 0 || errno == EOPNOTSUPP || errno == ENOSYS;
 }
 
+/*
+ * Cutting a file to the size that it has frees the blocks behind its end.
+ * Needs no flush: a power cut brings back a reservation at worst.
+ */
+bool
+mq_file_unreserve(const char *path)
+{
+	struct stat st;
+	bool		ok;
+	int			fd;
+
+	if (stat(path, &st) != 0)
+		return errno == ENOENT;
+	if ((int64) st.st_blocks * 512 <= (int64) TYPEALIGN64(st.st_blksize, st.st_size))
+		return true;
+	fd = mq_file_open(path, O_RDWR);
+	if (fd < 0)
+		return errno == ENOENT;
+	ok = fstat(fd, &st) == 0 && mq_file_truncate(fd, st.st_size);
+	mq_file_close(fd);
+	return ok;
+}
+
 bool
 mq_file_list(const char *path, bool (*fn) (void *arg, const char *name), void *arg)
 {
@@ -384,6 +407,8 @@ mq_file_errcode(void)
 		case EMFILE:
 		case ENFILE:
 			return ERRCODE_INSUFFICIENT_RESOURCES;
+		case ENOMEM:
+			return ERRCODE_OUT_OF_MEMORY;
 		case EACCES:
 		case EPERM:
 		case EROFS:
@@ -393,4 +418,10 @@ mq_file_errcode(void)
 		default:
 			return ERRCODE_IO_ERROR;
 	}
+}
+
+bool
+mq_file_is_shortage(void)
+{
+	return errno == EMFILE || errno == ENFILE || errno == ENOMEM;
 }

@@ -47,6 +47,9 @@ extern void mq_file_temp_close(int file);
  */
 extern bool mq_file_reserve(int fd, off_t from, off_t to);
 
+/* Gives back what is reserved behind the end of a file that nobody lengthens meanwhile. */
+extern bool mq_file_unreserve(const char *path);
+
 /*
  * Calls fn for each name in the directory but . and ..; stops when fn returns
  * false.  False when the directory cannot be read (errno ENOENT: not there).
@@ -59,5 +62,8 @@ extern bool mq_file_remove_tree(const char *path);
 
 /* The error code for errno of a failed file call: 53100, 58030 ... */
 extern int	mq_file_errcode(void);
+
+/* Does errno tell of this process or machine, not of the file: no descriptor, no memory left? */
+extern bool mq_file_is_shortage(void);
 
 #endif							/* MQ_FILE_H */

@@ -3,7 +3,7 @@
  *	  One partition's log: append, publish, abort, offsets.
  *
  * An append hands out offsets under the append lock, puts the batches into
- * WAL and into the page cache, and links a range: from then on the batches
+ * WAL and into the log's tail or its files, and links a range: from then on the batches
  * exist but their transaction is in doubt.  The commit's own WAL flush makes
  * them durable.  Publish and abort decide the range; the last stable offset
  * then passes every decided range whose WAL is flushed, up to the first that
@@ -33,6 +33,7 @@
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
 #include "storage/mq_log_standby.h"
+#include "storage/mq_log_tail.h"
 #include "storage/mq_log_wal.h"
 #include "storage/mq_segment.h"
 
@@ -50,7 +51,8 @@ static bool segment_is_full(const MqLog *log, const MqLogBatch *batch);
 static void start_log(MqLog *log);
 static void roll(MqLog *log);
 static void create_segment(MqLog *log, MqOffset base);
-static void reserve(MqLog *log, int fd, MqSegmentFile kind, int64 need, int64 *reserved);
+static void open_files(MqLog *log, MqLogAppendPlan *plan);
+static void reserve(MqLog *log, MqSegmentFile kind, int64 need, int64 *reserved);
 static void ask_for_space(MqLog *log);
 static void decide(const MqLogRange *range, MqRangeState state, XLogRecPtr lsn);
 static void wait_for_flush(MqLog *log, XLogRecPtr lsn);
@@ -74,6 +76,7 @@ mq_log_append(MqLog *log, const MqLogConfig *config, uint64 fxid,
 	plan.batches = batches;
 	plan.out = range;
 	plan.create = plan.roll = false;
+	plan.now = GetCurrentTimestamp();
 
 	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
 	refuse_unusable(log);
@@ -81,10 +84,12 @@ mq_log_append(MqLog *log, const MqLogConfig *config, uint64 fxid,
 	log->config = *config;
 	make_room(log, &plan);
 	choose_batches(log, &plan, n);
-	reserve(log, plan.log_fd, MQ_SEGMENT_LOG,
-			(int64) log->end.position + plan.bytes, &log->log_reserved);
-	reserve(log, plan.batches_fd, MQ_SEGMENT_BATCHES,
+	reserve(log, MQ_SEGMENT_LOG, (int64) log->end.position + plan.bytes, &log->log_reserved);
+	reserve(log, MQ_SEGMENT_BATCHES,
 			((int64) log->end.batches + plan.n) * MQ_BATCHES_ENTRY_SIZE, &log->batches_reserved);
+	plan.direct = !mq_log_tail_prepare(log, plan.n, plan.bytes);
+	if (plan.direct)
+		open_files(log, &plan);
 
 	plan.extend = range->slot != MQ_LOG_NO_RANGE && range->slot == log->range_tail &&
 		mq_log_ranges[range->slot].state == MQ_RANGE_IN_DOUBT && range->next == log->end.leo;
@@ -92,10 +97,12 @@ mq_log_append(MqLog *log, const MqLogConfig *config, uint64 fxid,
 	*is_new = !plan.extend;
 
 	MQ_FAULT("append_before_wal");
-	LWLockAcquire(&log->sync_lock, LW_SHARED);
+	if (plan.direct)
+		LWLockAcquire(&log->sync_lock, LW_SHARED);
 	mq_log_mark_dirty(log, log->end.segment);
 	mq_log_wal_append(&plan);	/* releases the append lock */
-	LWLockRelease(&log->sync_lock);
+	if (plan.direct)
+		LWLockRelease(&log->sync_lock);
 	MQ_FAULT("append_done");
 
 	/* the WAL writer begins with a large transaction now, so that its commit has less to wait for */
@@ -304,8 +311,8 @@ mq_log_note_unsettled(MqLog *log)
 	if (pg_atomic_read_u32(&mq_log_table->unsettled) == 0 &&
 		pg_atomic_exchange_u32(&mq_log_table->unsettled, 1) == 0)
 	{
-		if (pg_atomic_read_u64(&mq_log_table->settled_below) == 0)
-			pg_atomic_write_u64(&mq_log_table->settled_below,
+		if (pg_atomic_read_u64(&mq_log_table->settled_at) == 0)
+			pg_atomic_write_u64(&mq_log_table->settled_at,
 								U64FromFullTransactionId(ReadNextFullTransactionId()));
 		mq_log_kick_settler();
 	}
@@ -398,7 +405,7 @@ choose_batches(MqLog *log, MqLogAppendPlan *plan, int n)
 	plan->n = i;
 }
 
-/* Sees to it that the active segment is there, not full, and open. */
+/* Sees to it that the active segment is there and not full. */
 static void
 make_room(MqLog *log, MqLogAppendPlan *plan)
 {
@@ -427,10 +434,16 @@ make_room(MqLog *log, MqLogAppendPlan *plan)
 	}
 	else if (segment_is_full(log, &plan->batches[0]))
 	{
+		(void) mq_log_tail_write(log, ERROR);
 		roll(log);
 		plan->roll = true;
 	}
+}
 
+/* Before the critical section: what it writes to must be open. */
+static void
+open_files(MqLog *log, MqLogAppendPlan *plan)
+{
 	plan->log_fd = mq_segment_open(&log->key, log->end.segment, MQ_SEGMENT_LOG, false);
 	if (plan->log_fd >= 0)
 		plan->batches_fd = mq_segment_open(&log->key, log->end.segment, MQ_SEGMENT_BATCHES, false);
@@ -557,11 +570,13 @@ mq_log_begin_segment(MqLog *log, MqOffset base)
 
 /* Makes sure that the file has space up to "need"; the critical section must not meet a full disk. */
 static void
-reserve(MqLog *log, int fd, MqSegmentFile kind, int64 need, int64 *reserved)
+reserve(MqLog *log, MqSegmentFile kind, int64 need, int64 *reserved)
 {
+	char		path[MQ_SEGMENT_PATH_MAX];
 	int64		limit = log->config.segment_bytes;
 	int64		from;
 	int64		target;
+	int			fd;
 
 	if (need <= *reserved)
 	{
@@ -569,6 +584,10 @@ reserve(MqLog *log, int fd, MqSegmentFile kind, int64 need, int64 *reserved)
 			ask_for_space(log);
 		return;
 	}
+	mq_segment_path(path, &log->key, log->end.segment, kind);
+	fd = mq_segment_open(&log->key, log->end.segment, kind, false);
+	if (fd < 0)
+		mq_log_file_error("open file", path, ERROR);
 	from = Max(*reserved, kind == MQ_SEGMENT_LOG ? (int64) log->end.position :
 			   (int64) log->end.batches * MQ_BATCHES_ENTRY_SIZE);
 	target = mq_segment_reserve_target(kind, need, from, limit);
@@ -576,15 +595,10 @@ reserve(MqLog *log, int fd, MqSegmentFile kind, int64 need, int64 *reserved)
 	{
 		/* perhaps there is room for just what is needed */
 		if (target == need || !mq_file_reserve(fd, from, need))
-		{
-			char		path[MQ_SEGMENT_PATH_MAX];
-
-			mq_segment_path(path, &log->key, log->end.segment, kind);
 			ereport(ERROR,
 					(errcode(mq_file_errcode()),
 					 errmsg("could not reserve space in file \"%s\": %m", path),
 					 errhint("Free space on the volume of the data directory.")));
-		}
 		target = need;
 	}
 	*reserved = target;

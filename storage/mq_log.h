@@ -170,12 +170,13 @@ extern bool mq_log_sweep_begin(Oid dboid);	/* false: done already; true: holds t
 extern pg_uuid_t *mq_log_list_topics(Oid dboid, int *n);
 extern void mq_log_sweep_end(Oid dboid, bool done);
 
-/* called by workers; each does its share and returns whether more waits */
+/* called by workers; each does its share and returns whether some of it is left */
 extern bool mq_log_prepare_ahead(void);
+extern void mq_log_trim_closed(void);
 extern bool mq_log_drop_pending(void);
 extern bool mq_log_publish_flushed(void);
 extern bool mq_log_wake_standby(void);
-extern void mq_log_sweep_databases(bool (*exists) (Oid dboid));
+extern bool mq_log_sweep_databases(bool (*exists) (Oid dboid));
 
 /* Set once in _PG_init: storage tells the broker that the LSO of a slot moved. */
 extern void (*mq_log_publish_hook) (int slot, MqOffset lso);

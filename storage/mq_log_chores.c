@@ -1,13 +1,14 @@
 /*
  * mq_log_chores.c
- *	  What workers do for the logs: space ahead, drops, sweeps.
+ *	  What workers do for the logs: space ahead and behind, drops, sweeps.
  *
  * Nothing here is needed for correctness of an append: without a worker an
  * append reserves and rolls by itself, and a dropped topic's files wait for
  * the next worker, or for the sweep after the next boot.
  *
- * Locking: the append lock while a prepared segment is announced, the table
- *			lock for the queue of drops; the sweep lock from
+ * Locking: the append lock while a prepared segment is announced, with the
+ *			sync lock for a moment before closed segments give space back, the
+ *			table lock for the queue of drops; the sweep lock from
  *			mq_log_sweep_begin() to _end(), over catalog reads.
  */
 #include "postgres.h"
@@ -37,7 +38,9 @@ typedef struct Collected
 static void prepare(MqLog *log);
 static bool extend_reservation(MqLog *log, MqSegmentFile kind, MqOffset base, int64 end, int64 *reserved);
 static bool make_next(const MqLogKey *key);
-static bool next_drop(MqDropEntry *entry);
+static void trim_closed(MqLog *log);
+static bool trim_segments(const MqLogKey *key, MqOffset from, MqOffset below);
+static int	next_drop(MqDropEntry *entry);
 static bool collect_topic(void *arg, const char *name);
 static bool collect_partition(void *arg, const char *name);
 static bool collect_database(void *arg, const char *name);
@@ -56,29 +59,59 @@ mq_log_prepare_ahead(void)
 		return false;
 	for (i = 0; i < mq_log_table->slots; i++)
 	{
-		MqLog	   *log = &mq_log_slots[i];
+		MqLog	   *log;
 
-		if (!log->wants_space)
+		if (!mq_log_slots[i].wants_space || (log = mq_log_pin_slot(i)) == NULL)
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		log->wants_space = false;	/* whatever happens, it may ask again */
-		log = mq_log_open(&log->key);
 		prepare(log);
 		mq_log_unpin(log);
 	}
 	return pg_atomic_read_u32(&mq_log_table->space_wanted) != 0;
 }
 
-/* Removes what committed drops have left: the record is flushed before anything is unlinked. */
+/*
+ * Gives back what closed segments have reserved behind their ends: since the
+ * last look, and once after a log was opened, for those that were closed
+ * before the server went down.
+ */
+void
+mq_log_trim_closed(void)
+{
+	int			i;
+
+	if (RecoveryInProgress() || mq_log_is_closed())
+		return;
+	for (i = 0; i < mq_log_table->slots; i++)
+	{
+		MqLog	   *log = &mq_log_slots[i];
+
+		if (!log->in_use ||
+			log->trimmed_version == pg_atomic_read_u32(&log->segment_version) ||
+			(log = mq_log_pin_slot(i)) == NULL)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		trim_closed(log);
+		mq_log_unpin(log);
+	}
+}
+
+/*
+ * Removes what committed drops have left: the record is flushed before anything
+ * is unlinked.  Tries each once; true if some could not be removed.
+ */
 bool
 mq_log_drop_pending(void)
 {
 	MqDropEntry entry;
 	bool		removed;
+	bool		failed = false;
+	int			tries;
 
 	if (RecoveryInProgress())
 		return false;
-	while (next_drop(&entry))
+	for (tries = next_drop(&entry); tries > 0; tries--)
 	{
 		CHECK_FOR_INTERRUPTS();
 		MQ_FAULT("drop_before_wal");
@@ -94,22 +127,28 @@ mq_log_drop_pending(void)
 		if (!removed)
 			mq_log_table->drops[mq_log_table->drop_count++] = entry;
 		LWLockRelease(&mq_log_table->lock);
-		if (!removed)
-			return true;
+		failed |= !removed;
+		(void) next_drop(&entry);
 	}
-	return false;
+	return failed;
 }
 
-/* Hands over the folders of databases that are gone. */
-void
+/* Removes the folders of databases that are gone; true if that failed for some. */
+bool
 mq_log_sweep_databases(bool (*exists) (Oid dboid))
 {
 	Collected	c;
+	bool		failed = false;
 	int			i;
 
 	memset(&c, 0, sizeof(c));
-	if (RecoveryInProgress() || !mq_file_list(MQ_SEGMENT_ROOT, collect_database, &c))
-		return;
+	if (RecoveryInProgress())
+		return false;
+	if (!mq_file_list(MQ_SEGMENT_ROOT, collect_database, &c) && errno != ENOENT)
+	{
+		mq_log_file_error("read file", MQ_SEGMENT_ROOT, WARNING);
+		return true;
+	}
 	for (i = 0; i < c.n; i++)
 	{
 		static const pg_uuid_t whole;
@@ -118,10 +157,11 @@ mq_log_sweep_databases(bool (*exists) (Oid dboid))
 			continue;
 		MQ_FAULT("sweep_database");
 		XLogFlush(mq_log_wal_drop(c.keys[i].dboid, &whole));
-		mq_log_remove_files(c.keys[i].dboid, &whole);
+		failed |= !mq_log_remove_files(c.keys[i].dboid, &whole);
 	}
 	if (c.keys != NULL)
 		pfree(c.keys);
+	return failed;
 }
 
 void
@@ -289,6 +329,7 @@ prepare(MqLog *log)
 		return;
 	if (half_full && !next_ready)
 		made = make_next(&log->key);
+	MQ_FAULT("space_prepared");
 
 	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
 	if (log->end.segment == end.segment)
@@ -337,18 +378,66 @@ make_next(const MqLogKey *key)
 	return ok;
 }
 
-/* The oldest hand-over, which stays queued until its files are gone. */
+/*
+ * Who appended to a segment that is closed now took the sync lock before it
+ * was closed.  So once nobody holds that, the segment's files have their final
+ * size, and only this process, earlier, can have reserved more behind it.
+ */
+static void
+trim_closed(MqLog *log)
+{
+	MqOffset	active;
+	uint32		version;
+
+	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+	LWLockAcquire(&log->sync_lock, LW_EXCLUSIVE);
+	active = log->dropped ? -1 : log->end.segment;
+	version = pg_atomic_read_u32(&log->segment_version);
+	LWLockRelease(&log->sync_lock);
+	LWLockRelease(&log->append_lock);
+
+	/* what fails is tried again at the next look */
+	if (active > log->trimmed_below && !trim_segments(&log->key, log->trimmed_below, active))
+		return;
+	log->trimmed_below = Max(active, 0);
+	log->trimmed_version = version;
+}
+
 static bool
+trim_segments(const MqLogKey *key, MqOffset from, MqOffset below)
+{
+	char		path[MQ_SEGMENT_PATH_MAX];
+	MqSegmentList list;
+	MqSegmentFile kind;
+	bool		ok = true;
+	int			i;
+
+	if (!mq_segment_list(key, from, &list))
+		return false;
+	for (i = 0; i < list.n && list.bases[i] < below; i++)
+	{
+		for (kind = MQ_SEGMENT_LOG; kind <= MQ_SEGMENT_BATCHES; kind++)
+		{
+			mq_segment_path(path, key, list.bases[i], kind);
+			ok &= mq_file_unreserve(path);
+		}
+	}
+	mq_segment_list_free(&list);
+	return ok;
+}
+
+/* The oldest hand-over, which stays queued until its files are gone.  Returns how many are queued. */
+static int
 next_drop(MqDropEntry *entry)
 {
-	bool		any;
+	int			queued;
 
 	LWLockAcquire(&mq_log_table->lock, LW_SHARED);
-	any = mq_log_table->drop_count > 0;
-	if (any)
+	queued = mq_log_table->drop_count;
+	if (queued > 0)
 		*entry = mq_log_table->drops[0];
 	LWLockRelease(&mq_log_table->lock);
-	return any;
+	return queued;
 }
 
 static bool

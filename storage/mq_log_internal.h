@@ -9,6 +9,7 @@
  *					the files, exclusive by whoever takes the dirty marks and
  *					must know that no write is under way
  *	  range lock	spinlock on the pool's list of free ranges
+ *	  tail lock		spinlock on the pool's list of free tails
  * The table lock is never taken while an append lock is held.
  */
 #ifndef MQ_LOG_INTERNAL_H
@@ -54,6 +55,7 @@ struct MqLogShared
 	int64		log_reserved;	/* (A) bytes reserved of the active .log; 0 = unknown */
 	int64		batches_reserved;	/* (A) */
 	MqLogConfig config;			/* (A) as the last appender knew it */
+	int32		tail;			/* (A) what the files lack, see mq_log_tail.c; -1 = nothing */
 	bool		next_ready;		/* (A) next.* is prepared */
 	bool		wants_space;	/* (A) the janitor should reserve or prepare */
 	XLogRecPtr	last_append_lsn;	/* (A) end of the last append's record */
@@ -69,6 +71,8 @@ struct MqLogShared
 	bool		gap;			/* (A) redo met a hole */
 	MqOffset	gap_offset;		/* (A) */
 	bool		left_in_doubt;	/* (A) found unsettled when it was loaded */
+	uint32		trimmed_version;	/* the janitor's: segment_version when it last gave space back */
+	MqOffset	trimmed_below;	/* the janitor's: segments before this one have none to give */
 
 	/* written under the append lock, read without */
 	pg_atomic_uint64 log_start;
@@ -135,10 +139,13 @@ typedef struct MqLogTable
 	int32		range_free;		/* range_lock: head of the free list */
 	int			ranges_used;	/* range_lock */
 
+	slock_t		tail_lock;
+	int32		tail_free;		/* tail_lock: head of the free list */
+
 	pg_atomic_uint64 flush_wanted;	/* a decided range waits for WAL up to here */
 	pg_atomic_uint32 flush_waiters; /* 1 = some slot has waits_flush */
 	pg_atomic_uint32 unsettled; /* 1 = some slot has unsettled batches */
-	pg_atomic_uint64 settled_below;	/* with unsettled: no transaction older than this is unsettled */
+	pg_atomic_uint64 settled_at;	/* with unsettled: the next xid when all was last settled, or settling began */
 	pg_atomic_uint32 space_wanted;	/* 1 = some slot wants_space */
 	pg_atomic_uint32 sweep_databases;	/* 1 = look for databases that are gone */
 
@@ -166,10 +173,13 @@ extern MqLog *mq_log_slots;
 extern MqRangeShared *mq_log_ranges;
 
 #define MQ_LOG_NO_RANGE (-1)
+#define MQ_LOG_NO_TAIL (-1)
 
 /* mq_log_shmem.c */
 extern MqLog *mq_log_open_redo(const MqLogKey *key);	/* NULL when the table is full; not pinned by transactions */
 extern void mq_log_unpin_redo(MqLog *log);
+extern MqLog *mq_log_pin_slot(int slot);	/* NULL when it holds no log that is loaded */
+extern void mq_log_reset(MqLog *log);	/* as if nothing had been read from disk */
 extern int32 mq_log_range_alloc(void);	/* raises 53400 */
 extern void mq_log_range_free(int32 range);
 extern void mq_log_kick(int worker);
@@ -194,8 +204,11 @@ typedef struct MqLogFound
 extern bool mq_log_find_end(const MqLogKey *key, const MqSegmentList *list, XLogRecPtr redo,
 							const MqStateCheckpoint *vouched, MqLogFound *found);
 
-/* mq_log_load.c; caller holds the append lock exclusively.  Never raises */
-extern void mq_log_load(MqLog *log);
+/*
+ * mq_log_load.c; caller holds the append lock exclusively.  Never raises;
+ * false with errno when it could not be read for now, and may be later.
+ */
+extern bool mq_log_load(MqLog *log);
 
 /* mq_log.c; caller holds the append lock exclusively */
 extern void mq_log_check(const MqLog *log);

@@ -7,7 +7,8 @@
  * walking back to the last settled descriptor tells what is left in doubt.
  *
  * A log that cannot be read is disabled: to writers and readers alike it must
- * not look like one that is empty.
+ * not look like one that is empty.  Who is only short of descriptors or memory
+ * has learned nothing of the log, and leaves it to the next opener.
  *
  * Locking: the caller holds the append lock exclusively.
  */
@@ -22,6 +23,7 @@
 #include "storage/mq_segment.h"
 
 static bool was_disabled(const MqLogKey *key);
+static bool give_up(MqLog *log);
 static void mark_loaded(MqLog *log);
 static bool load_files(MqLog *log, const MqStateDisk slots[2], const bool valid[2]);
 static bool load_end(MqLog *log, const MqSegmentList *list, const MqStateDisk slots[2], const bool valid[2]);
@@ -29,8 +31,7 @@ static int64 leo_of_state(const MqStateDisk slots[2], const bool valid[2]);
 static void load_settled(MqLog *log, const MqSegmentList *list);
 static MqTimestamp first_timestamp(MqLog *log);
 
-/* Reads what a slot must know from disk.  Never raises: what cannot be read is disabled. */
-void
+bool
 mq_log_load(MqLog *log)
 {
 	MqStateDisk slots[2];
@@ -42,7 +43,7 @@ mq_log_load(MqLog *log)
 
 	Assert(LWLockHeldByMeInMode(&log->append_lock, LW_EXCLUSIVE));
 	if (log->loaded)
-		return;
+		return true;
 	mq_segment_dir(dir, &log->key);
 	errno = 0;
 	log->has_files = mq_file_exists(dir);
@@ -50,7 +51,7 @@ mq_log_load(MqLog *log)
 	{
 		log->live = !RecoveryInProgress();
 		mark_loaded(log);
-		return;
+		return true;
 	}
 
 	/* a log that cannot be read must not look like one that is empty */
@@ -67,12 +68,7 @@ mq_log_load(MqLog *log)
 							  state->epochs[state->epochs_used - 1].start);
 	}
 	if (!usable || !load_files(log, slots, valid))
-	{
-		log->state = MQ_LOG_DISABLED;
-		mq_log_file_error("read the log in folder", dir, LOG_SERVER_ONLY);
-		mark_loaded(log);
-		return;
-	}
+		return give_up(log);
 
 	/*
 	 * A start that failed half-way leaves a folder without a valid state; the
@@ -90,6 +86,27 @@ mq_log_load(MqLog *log)
 	mark_loaded(log);
 	if (log->left_in_doubt && !RecoveryInProgress())
 		mq_log_note_unsettled(log);
+	return true;
+}
+
+/* By errno: true when the log is disabled now, false when the next opener may have more luck. */
+static bool
+give_up(MqLog *log)
+{
+	char		dir[MQ_SEGMENT_PATH_MAX];
+	bool		dropped = log->dropped;
+
+	if (mq_file_is_shortage())
+	{
+		mq_log_reset(log);
+		log->dropped = dropped;
+		return false;
+	}
+	mq_segment_dir(dir, &log->key);
+	log->state = MQ_LOG_DISABLED;
+	mq_log_file_error("read the log in folder", dir, LOG_SERVER_ONLY);
+	mark_loaded(log);
+	return true;
 }
 
 /* Could boot not check it? */

@@ -19,6 +19,7 @@
 
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
+#include "storage/mq_log_tail.h"
 #include "storage/mq_segment.h"
 #include "storage/mq_settle.h"
 
@@ -78,6 +79,7 @@ mq_log_reader_begin(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damag
 		read_failed(&log->key, 0, MQ_SEGMENT_LOG);
 	if (from >= limit)
 		return reader;
+	mq_log_tail_write_for_reader(log);
 
 	LWLockAcquire(&log->append_lock, LW_SHARED);
 	active = log->end.segment;
@@ -181,6 +183,7 @@ mq_log_search_time(MqLog *log, MqTimestamp ts, MqOffset limit)
 	int			low = 0;
 	int			high;
 
+	mq_log_tail_write_for_reader(log);
 	if (!mq_segment_list(&log->key, 0, &list))
 		read_failed(&log->key, 0, MQ_SEGMENT_LOG);
 	high = list.n;
@@ -257,15 +260,20 @@ mq_log_segments(MqLog *log, int *n)
 	MqSegmentList list;
 	MqLogSegmentInfo *result;
 	MqLogEnd	end;
+	char		dir[MQ_SEGMENT_PATH_MAX];
 	bool		damaged;
 	int			i;
 
+	mq_log_tail_write_for_reader(log);
 	LWLockAcquire(&log->append_lock, LW_SHARED);
 	end = log->end;
 	damaged = log->state != MQ_LOG_ACTIVE;
 	LWLockRelease(&log->append_lock);
+
+	/* a view shows many logs: one that cannot be looked at must not take the others with it */
+	mq_segment_dir(dir, &log->key);
 	if (!mq_segment_list(&log->key, 0, &list))
-		read_failed(&log->key, end.segment, MQ_SEGMENT_LOG);
+		mq_log_file_error("read folder", dir, WARNING);
 
 	*n = list.n;
 	result = palloc0(sizeof(MqLogSegmentInfo) * Max(list.n, 1));

@@ -368,12 +368,7 @@ prune_partition(BootWork *work)
 static bool
 forget_unfinished(BootWork *work, MqStateDisk slots[2], const bool valid[2], int current)
 {
-	bool		stale = false;
-	int			s;
-
-	for (s = 0; s < 2; s++)
-		stale |= valid[s] && mq_state_forget_after(&slots[s], work->redo);
-	if (!stale)
+	if (current < 0 || !mq_state_forget_unfinished(slots, valid, current, work->redo))
 		return true;
 	if (!mq_state_write(&work->key, &slots[current]))
 		return false;

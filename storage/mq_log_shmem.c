@@ -27,6 +27,7 @@
 #include "base/mq_waits.h"
 #include "storage/mq_checkpoint.h"
 #include "storage/mq_log_internal.h"
+#include "storage/mq_log_tail.h"
 #include "storage/mq_settle.h"
 
 /* How long an opener waits for a place in a full table: PLACE_TRIES times PLACE_WAIT ms. */
@@ -40,13 +41,6 @@ typedef struct TableEntry
 	int			slot;
 } TableEntry;
 
-/* A slot pinned by this process. */
-typedef struct PinEntry
-{
-	int			slot;
-	int			count;
-} PinEntry;
-
 MqLogTable *mq_log_table = NULL;
 MqLog	   *mq_log_slots = NULL;
 MqRangeShared *mq_log_ranges = NULL;
@@ -58,15 +52,22 @@ int			mq_log_tranche_table;
 void		(*mq_log_publish_hook) (int slot, MqOffset lso) = NULL;
 
 static HTAB *table_hash = NULL;
-static HTAB *pins = NULL;		/* of this process, by slot */
+static int	last_slot = -1;		/* found last by this process */
+
+/* The pins of this process: how many a slot has, and which slots have any. */
+static int *pin_counts = NULL;
+static int *pinned = NULL;
+static int	npinned = 0;
 
 static MqLog *find_or_assign(const MqLogKey *key);
 static MqLog *make_place(const MqLogKey *key);
 static MqLog *find_dirty_victim(void);
 static MqLog *take_free_slot(void);
 static bool is_idle(MqLog *log);
-static void reset_slot(MqLog *log);
+static void load(MqLog *log);
+static void prepare_pins(void);
 static void note_pin(MqLog *log);
+static void forget_pin(int slot);
 
 Size
 mq_log_shmem_size(void)
@@ -76,7 +77,7 @@ mq_log_shmem_size(void)
 	size = add_size(size, mul_size(mq_max_partitions, MAXALIGN(sizeof(MqLog))));
 	size = add_size(size, mul_size(mq_max_inflight_ranges, MAXALIGN(sizeof(MqRangeShared))));
 	size = add_size(size, hash_estimate_size(mq_max_partitions, sizeof(TableEntry)));
-	return size;
+	return add_size(size, mq_log_tail_shmem_size());
 }
 
 void
@@ -95,10 +96,12 @@ mq_log_shmem_init(bool found_unused)
 	ctl.entrysize = sizeof(TableEntry);
 	table_hash = ShmemInitHash("mq_ext log hash", mq_max_partitions, mq_max_partitions,
 							   &ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	if (!found)
+		memset(mq_log_table, 0, sizeof(MqLogTable));
+	mq_log_tail_shmem_init();
 	if (found)
 		return;
 
-	memset(mq_log_table, 0, sizeof(MqLogTable));
 	LWLockInitialize(&mq_log_table->lock, mq_log_tranche_table);
 	LWLockInitialize(&mq_log_table->sweep_lock, mq_log_tranche_table);
 	LWLockInitialize(&mq_log_table->sync_all_lock, mq_log_tranche_table);
@@ -107,7 +110,7 @@ mq_log_shmem_init(bool found_unused)
 	pg_atomic_init_u64(&mq_log_table->flush_wanted, 0);
 	pg_atomic_init_u32(&mq_log_table->flush_waiters, 0);
 	pg_atomic_init_u32(&mq_log_table->unsettled, 0);
-	pg_atomic_init_u64(&mq_log_table->settled_below, 0);
+	pg_atomic_init_u64(&mq_log_table->settled_at, 0);
 	pg_atomic_init_u32(&mq_log_table->space_wanted, 0);
 	pg_atomic_init_u32(&mq_log_table->sweep_databases, 1);
 	pg_atomic_init_u64(&mq_log_table->redo_served, 0);
@@ -126,7 +129,7 @@ mq_log_shmem_init(bool found_unused)
 		pg_atomic_init_u64(&log->hw, 0);
 		pg_atomic_init_u64(&log->leo, 0);
 		pg_atomic_init_u32(&log->segment_version, 0);
-		reset_slot(log);
+		mq_log_reset(log);
 	}
 	for (i = 0; i < mq_max_inflight_ranges; i++)
 	{
@@ -167,6 +170,7 @@ mq_log_open(const MqLogKey *key)
 		mq_log_table->wal_was_reset = false;
 		mq_log_kick_settler();
 	}
+	prepare_pins();
 	log = find_or_assign(key);
 	if (log == NULL)
 		log = make_place(key);
@@ -178,27 +182,48 @@ mq_log_open(const MqLogKey *key)
 				 errhint("Raise mq.max_partitions and restart the server.")));
 	note_pin(log);
 	if (!log->loaded)
-	{
-		LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
-		if (!log->loaded)
-			mq_log_load(log);
-		LWLockRelease(&log->append_lock);
-	}
+		load(log);
 	return log;
 }
 
-/* The same for redo: no error when the table is full, loads only what redo left alone. */
+/*
+ * The same for redo, which needs no slot: no error when the table is full, or
+ * when the log cannot be read for now.  Loads only what redo left alone.
+ */
 MqLog *
 mq_log_open_redo(const MqLogKey *key)
 {
 	MqLog	   *log = find_or_assign(key);
+	bool		loaded = true;
 
 	if (log != NULL && !log->loaded)
 	{
 		LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
-		mq_log_load(log);
+		loaded = mq_log_load(log);
 		LWLockRelease(&log->append_lock);
 	}
+	if (loaded)
+		return log;
+	mq_log_unpin_redo(log);
+	return NULL;
+}
+
+/* For those who go through the slots: which log a slot holds is certain only once it is pinned. */
+MqLog *
+mq_log_pin_slot(int slot)
+{
+	MqLog	   *log = &mq_log_slots[slot];
+	bool		usable;
+
+	prepare_pins();
+	LWLockAcquire(&mq_log_table->lock, LW_SHARED);
+	usable = log->in_use && log->loaded;
+	if (usable)
+		pg_atomic_fetch_add_u32(&log->pins, 1);
+	LWLockRelease(&mq_log_table->lock);
+	if (!usable)
+		return NULL;
+	note_pin(log);
 	return log;
 }
 
@@ -211,11 +236,9 @@ mq_log_unpin_redo(MqLog *log)
 void
 mq_log_unpin(MqLog *log)
 {
-	PinEntry   *pin = hash_search(pins, &log->slot, HASH_FIND, NULL);
-
-	Assert(pin != NULL && pin->count > 0);
-	if (--pin->count == 0)
-		hash_search(pins, &log->slot, HASH_REMOVE, NULL);
+	Assert(pin_counts != NULL && pin_counts[log->slot] > 0);
+	if (--pin_counts[log->slot] == 0)
+		forget_pin(log->slot);
 	pg_atomic_fetch_sub_u32(&log->pins, 1);
 }
 
@@ -223,16 +246,13 @@ mq_log_unpin(MqLog *log)
 void
 mq_log_unpin_all(void)
 {
-	HASH_SEQ_STATUS scan;
-	PinEntry   *pin;
-
-	if (pins == NULL || hash_get_num_entries(pins) == 0)
-		return;
-	hash_seq_init(&scan, pins);
-	while ((pin = hash_seq_search(&scan)) != NULL)
+	while (npinned > 0)
 	{
-		pg_atomic_fetch_sub_u32(&mq_log_slots[pin->slot].pins, pin->count);
-		hash_search(pins, &pin->slot, HASH_REMOVE, NULL);
+		int			slot = pinned[--npinned];
+		int			count = pin_counts[slot];
+
+		pin_counts[slot] = 0;
+		pg_atomic_fetch_sub_u32(&mq_log_slots[slot].pins, count);
 	}
 }
 
@@ -293,6 +313,7 @@ mq_log_drop_slots(Oid dboid, const pg_uuid_t *topic)
 		log->unsettled = false;
 		log->wants_space = false;
 		log->gap = false;
+		mq_log_tail_discard(log);
 		LWLockRelease(&log->sync_lock);
 		LWLockRelease(&log->append_lock);
 		if (mq_log_publish_hook != NULL)
@@ -382,10 +403,15 @@ find_or_assign(const MqLogKey *key)
 	bool		found;
 
 	LWLockAcquire(&mq_log_table->lock, LW_SHARED);
-	entry = hash_search(table_hash, key, HASH_FIND, NULL);
-	if (entry != NULL)
+	if (last_slot < 0 || !mq_log_slots[last_slot].in_use ||
+		memcmp(&mq_log_slots[last_slot].key, key, sizeof(MqLogKey)) != 0)
 	{
-		log = &mq_log_slots[entry->slot];
+		entry = hash_search(table_hash, key, HASH_FIND, NULL);
+		last_slot = entry != NULL ? entry->slot : -1;
+	}
+	if (last_slot >= 0)
+	{
+		log = &mq_log_slots[last_slot];
 		pg_atomic_fetch_add_u32(&log->pins, 1);
 		LWLockRelease(&mq_log_table->lock);
 		return log;
@@ -439,7 +465,7 @@ make_place(const MqLogKey *key)
 		if (victim != NULL)
 			continue;
 		/* all are ours: waiting would not help */
-		if (pins != NULL && hash_get_num_entries(pins) >= mq_log_table->slots)
+		if (npinned >= mq_log_table->slots)
 			break;
 		mq_log_kick_settler();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
@@ -496,7 +522,8 @@ take_free_slot(void)
 		if (idle)
 		{
 			hash_search(table_hash, &log->key, HASH_REMOVE, NULL);
-			reset_slot(log);
+			log->in_use = false;
+			mq_log_reset(log);
 			return log;
 		}
 	}
@@ -512,10 +539,30 @@ is_idle(MqLog *log)
 	return log->dropped || (!log->dirty && !log->unsettled && !log->gap);
 }
 
+/* Raises when the log cannot be read for now: that is this caller's trouble, not the log's. */
 static void
-reset_slot(MqLog *log)
+load(MqLog *log)
 {
-	log->in_use = false;
+	char		dir[MQ_SEGMENT_PATH_MAX];
+	bool		loaded;
+	int			save_errno;
+
+	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+	loaded = mq_log_load(log);
+	save_errno = errno;
+	LWLockRelease(&log->append_lock);
+	if (loaded)
+		return;
+	mq_segment_dir(dir, &log->key);
+	mq_log_unpin(log);
+	errno = save_errno;
+	mq_log_file_error("read the log in folder", dir, ERROR);
+}
+
+/* Caller holds the append lock exclusively, or has the slot for itself. */
+void
+mq_log_reset(MqLog *log)
+{
 	log->loaded = false;
 	log->has_files = false;
 	log->dropped = false;
@@ -533,6 +580,7 @@ reset_slot(MqLog *log)
 	log->batches_reserved = 0;
 	memset(&log->config, 0, sizeof(log->config));
 	log->next_ready = false;
+	log->tail = MQ_LOG_NO_TAIL;
 	log->wants_space = false;
 	log->last_append_lsn = InvalidXLogRecPtr;
 	log->last_append_at = 0;
@@ -546,6 +594,8 @@ reset_slot(MqLog *log)
 	log->gap = false;
 	log->gap_offset = 0;
 	log->left_in_doubt = false;
+	log->trimmed_version = pg_atomic_read_u32(&log->segment_version) - 1;
+	log->trimmed_below = 0;
 	log->dirty = log->dirty_dir = log->dirty_parents = false;
 	log->dirty_segment = 0;
 	log->sync_wanted = false;
@@ -555,24 +605,32 @@ reset_slot(MqLog *log)
 	pg_atomic_write_u64(&log->leo, 0);
 }
 
+/* Before a pin is taken: after it nothing may fail. */
+static void
+prepare_pins(void)
+{
+	if (likely(pinned != NULL))
+		return;
+	if (pin_counts == NULL)
+		pin_counts = MemoryContextAllocZero(TopMemoryContext, sizeof(int) * mq_log_table->slots);
+	pinned = MemoryContextAlloc(TopMemoryContext, sizeof(int) * mq_log_table->slots);
+}
+
 /* Counts the pin just taken, so that mq_log_unpin_all() finds it. */
 static void
 note_pin(MqLog *log)
 {
-	PinEntry   *pin;
-	bool		found;
+	if (pin_counts[log->slot]++ == 0)
+		pinned[npinned++] = log->slot;
+}
 
-	if (pins == NULL)
-	{
-		HASHCTL		ctl;
+/* The one pinned last is nearly always the first to go. */
+static void
+forget_pin(int slot)
+{
+	int			i = npinned - 1;
 
-		ctl.keysize = sizeof(int);
-		ctl.entrysize = sizeof(PinEntry);
-		ctl.hcxt = TopMemoryContext;
-		pins = hash_create("mq log pins", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	pin = hash_search(pins, &log->slot, HASH_ENTER, &found);
-	if (!found)
-		pin->count = 0;
-	pin->count++;
+	while (pinned[i] != slot)
+		i--;
+	pinned[i] = pinned[--npinned];
 }

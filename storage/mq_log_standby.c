@@ -81,14 +81,15 @@ mq_log_wake_standby(void)
 		return false;
 	for (i = 0; i < mq_log_table->slots; i++)
 	{
-		MqLog	   *log = &mq_log_slots[i];
+		MqLog	   *log;
 
-		if (!log->in_use || !mq_log_sleepers_hook(i))
+		if (!mq_log_sleepers_hook(i) || (log = mq_log_pin_slot(i)) == NULL)
 			continue;
 		again = true;
 		mq_log_standby_refresh(log);
 		if (mq_log_publish_hook != NULL)
 			mq_log_publish_hook(i, log->dropped ? PG_INT64_MAX : mq_log_get(&log->lso));
+		mq_log_unpin(log);
 	}
 	return again;
 }

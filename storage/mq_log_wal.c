@@ -33,13 +33,15 @@
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
 #include "storage/mq_log_recover.h"
+#include "storage/mq_log_tail.h"
 #include "storage/mq_log_wal.h"
 #include "storage/mq_segment.h"
 #include "storage/mq_settle.h"
 
 static XLogRecPtr insert_batch(MqLogAppendPlan *plan, MqLogBatch *batch, MqDescriptorDisk *d, MqLogEnd *end);
 static void link_range(MqLogAppendPlan *plan, MqOffset base, XLogRecPtr end_lsn);
-static void write_batches(MqLogAppendPlan *plan, const MqLogEnd *from, MqDescriptorDisk *descriptors);
+static void seal_descriptors(const MqLogAppendPlan *plan, const MqLogEnd *from, MqDescriptorDisk *descriptors);
+static void write_batches(const MqLogAppendPlan *plan, const MqLogEnd *from, const MqDescriptorDisk *descriptors);
 
 static void mq_redo(XLogReaderState *record);
 static void mq_desc(StringInfo buf, XLogReaderState *record);
@@ -74,8 +76,8 @@ mq_log_wal_register(void)
 
 /*
  * The heart of an append.  From the first WAL insertion to the last write
- * nothing may fail: the record is in WAL, so the bytes must reach the file,
- * or recovery must put them there.
+ * nothing may fail: the record is in WAL, so the bytes must reach the tail or
+ * the file, or recovery must put them there.
  */
 void
 mq_log_wal_append(MqLogAppendPlan *plan)
@@ -88,7 +90,7 @@ mq_log_wal_append(MqLogAppendPlan *plan)
 	int			i;
 
 	Assert(LWLockHeldByMeInMode(&log->append_lock, LW_EXCLUSIVE));
-	Assert(LWLockHeldByMeInMode(&log->sync_lock, LW_SHARED));
+	Assert(!plan->direct || LWLockHeldByMeInMode(&log->sync_lock, LW_SHARED));
 	Assert(plan->n > 0 && plan->n <= MQ_APPEND_MAX_BATCHES);
 
 	START_CRIT_SECTION();
@@ -122,11 +124,19 @@ mq_log_wal_append(MqLogAppendPlan *plan)
 	link_range(plan, from.leo, lsn);
 	mq_log_set_end(log, &end);
 	log->last_append_lsn = lsn;
-	log->last_append_at = GetCurrentTimestamp();
-	LWLockRelease(&log->append_lock);
+	log->last_append_at = plan->now;
+	if (plan->direct)
+		LWLockRelease(&log->append_lock);
 
 	MQ_FAULT("append_after_wal");
-	write_batches(plan, &from, descriptors);
+	seal_descriptors(plan, &from, descriptors);
+	if (plan->direct)
+		write_batches(plan, &from, descriptors);
+	else
+	{
+		mq_log_tail_put(plan, &from, descriptors);
+		LWLockRelease(&log->append_lock);
+	}
 	END_CRIT_SECTION();
 }
 
@@ -192,7 +202,7 @@ link_range(MqLogAppendPlan *plan, MqOffset base, XLogRecPtr end_lsn)
 		range->base = base;
 		range->fxid = plan->fxid;
 		range->decided_lsn = InvalidXLogRecPtr;
-		range->since = GetCurrentTimestamp();
+		range->since = plan->now;
 		if (log->range_tail == MQ_LOG_NO_RANGE)
 			log->range_head = plan->range;
 		else
@@ -209,19 +219,27 @@ link_range(MqLogAppendPlan *plan, MqOffset base, XLogRecPtr end_lsn)
 }
 
 static void
-write_batches(MqLogAppendPlan *plan, const MqLogEnd *from, MqDescriptorDisk *descriptors)
+seal_descriptors(const MqLogAppendPlan *plan, const MqLogEnd *from, MqDescriptorDisk *descriptors)
 {
-	struct iovec iov[MQ_APPEND_MAX_BATCHES];
 	MqBatchesIdentity id;
-	char		path[MQ_SEGMENT_PATH_MAX];
 	int			i;
 
 	mq_segment_identity(&id, &plan->log->key, from->segment);
 	for (i = 0; i < plan->n; i++)
+		mq_batches_seal(&descriptors[i], &id, from->batches + i);
+}
+
+static void
+write_batches(const MqLogAppendPlan *plan, const MqLogEnd *from, const MqDescriptorDisk *descriptors)
+{
+	struct iovec iov[MQ_APPEND_MAX_BATCHES];
+	char		path[MQ_SEGMENT_PATH_MAX];
+	int			i;
+
+	for (i = 0; i < plan->n; i++)
 	{
 		iov[i].iov_base = plan->batches[i].data;
 		iov[i].iov_len = plan->batches[i].length;
-		mq_batches_seal(&descriptors[i], &id, from->batches + i);
 	}
 	if (!mq_file_pwritev(plan->log_fd, iov, plan->n, from->position) ||
 		MQ_FAULT_FAILS("append_write"))

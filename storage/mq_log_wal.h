@@ -148,10 +148,11 @@ extern void mq_log_wal_register(void);
 extern bool mq_log_wal_describe(XLogReaderState *record, MqLogWalInfo *info);
 
 /*
- * called by mq_log.c.  Caller holds the append lock exclusively and the sync
- * lock shared, has opened both files and reserved the space.  Inserts the
- * records, moves the log's end, releases the append lock, writes.  A failed
- * write is a PANIC.
+ * called by mq_log.c.  Caller holds the append lock exclusively and has
+ * reserved the space.  Inserts the records, moves the log's end, and puts the
+ * batches into the tail or, where the log has none for them, into the files:
+ * then the caller holds the sync lock shared and has opened both, and a failed
+ * write is a PANIC.  Releases the append lock.
  */
 #define MQ_APPEND_MAX_BATCHES	64
 
@@ -162,12 +163,14 @@ typedef struct MqLogAppendPlan
 	MqLogBatch *batches;
 	int			n;
 	int64		bytes;
-	int			log_fd;
+	bool		direct;			/* into the files, not into the tail */
+	int			log_fd;			/* when direct */
 	int			batches_fd;
 	bool		create;			/* write a create record first */
 	bool		roll;			/* write a roll record first */
 	int32		range;			/* of the pool: new, or the tail to extend */
 	bool		extend;
+	TimestampTz now;
 	MqLogRange *out;
 } MqLogAppendPlan;
 

@@ -23,16 +23,19 @@
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "storage/procarray.h"
+#include "utils/timestamp.h"
 
 #include "base/mq_faults.h"
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
+#include "storage/mq_log_tail.h"
 #include "storage/mq_segment.h"
 #include "storage/mq_settle.h"
 
 #define SETTLE_CHUNK	1024		/* batches of a log that one round takes */
 #define SETTLE_GROUP	256			/* logs that share one flush of WAL */
 #define MAX_LAG			10000000
+#define SHORTAGE_REPORT	10000		/* ms between two reports of a shortage */
 
 /* What one round does to one log. */
 typedef struct SettleWork
@@ -43,6 +46,7 @@ typedef struct SettleWork
 	uint32		batch;
 	bool		end;			/* the limit was reached */
 	bool		failed;			/* its files cannot be read or written */
+	bool		later;			/* for want of descriptors or memory: the next round may */
 	int64		settled;
 	int64		aborted;
 	xl_mq_settle record;		/* to == from: none */
@@ -58,7 +62,8 @@ static void collect(SettleWork *work, const MqDescriptorDisk *d, uint32 n);
 static void skip_unknown(SettleWork *work, const MqDescriptorDisk *d, uint32 number);
 static void set_hints(SettleWork *work);
 static void finish_work(SettleWork *work, bool report);
-static bool next_segment(const MqLogKey *key, MqOffset *segment);
+static bool next_segment(SettleWork *work);
+static void fail(SettleWork *work, const char *what, const char *path);
 static bool has_older_range(MqLog *log, uint64 below);
 static bool write_hints(const MqLogKey *key, const xl_mq_settle *settle, const xl_mq_run *runs, bool flush);
 static void write_abort_hints(const xl_mq_abort *xlrec, MqOffset segment, bool flush);
@@ -86,6 +91,7 @@ mq_settle_pending(void)
 bool
 mq_settle_all(FullTransactionId below)
 {
+	uint64		begun = U64FromFullTransactionId(ReadNextFullTransactionId());
 	bool		complete = true;
 	bool		more = false;
 	int			next = 0;
@@ -101,8 +107,7 @@ mq_settle_all(FullTransactionId below)
 	if (more)
 		pg_atomic_write_u32(&mq_log_table->unsettled, 1);
 	if (complete)
-		pg_atomic_write_u64(&mq_log_table->settled_below,
-							mq_settle_pending() ? U64FromFullTransactionId(below) : 0);
+		pg_atomic_write_u64(&mq_log_table->settled_at, mq_settle_pending() ? begun : 0);
 	return complete;
 }
 
@@ -121,8 +126,12 @@ settle_group(int *next)
 
 	for (; *next < mq_log_table->slots && n < most; (*next)++)
 	{
-		if (mq_log_slots[*next].unsettled && mq_log_slots[*next].state != MQ_LOG_DISABLED)
-			logs[n++] = mq_log_open(&mq_log_slots[*next].key);
+		MqLog	   *log = mq_log_slots[*next].unsettled ? mq_log_pin_slot(*next) : NULL;
+
+		if (log != NULL && log->unsettled && log->state != MQ_LOG_DISABLED)
+			logs[n++] = log;
+		else if (log != NULL)
+			mq_log_unpin(log);
 	}
 	while (settle_round(logs, n, false))
 		CHECK_FOR_INTERRUPTS();
@@ -155,12 +164,12 @@ mq_settle_after_recovery(void)
 	/* first what is in the table: that makes places for the others */
 	for (i = 0; i < mq_log_table->slots; i++)
 	{
-		MqLog	   *log = &mq_log_slots[i];
+		MqLog	   *log = mq_log_slots[i].left_in_doubt ? mq_log_pin_slot(i) : NULL;
 
-		if (!log->in_use || !log->left_in_doubt || log->dropped || log->state == MQ_LOG_DISABLED)
+		if (log == NULL)
 			continue;
-		log = mq_log_open(&log->key);
-		while (settle_round(&log, 1, true))
+		while (log->left_in_doubt && log->state != MQ_LOG_DISABLED && !log->dropped &&
+			   settle_round(&log, 1, true))
 			CHECK_FOR_INTERRUPTS();
 		mq_log_unpin(log);
 	}
@@ -195,18 +204,19 @@ mq_settle_single_user(void)
 	mq_settle_after_recovery();
 }
 
+/* How far behind the settler is, not how old the oldest transaction of others. */
 void
 mq_settle_check_lag(void)
 {
-	uint64		below = pg_atomic_read_u64(&mq_log_table->settled_below);
+	uint64		at = pg_atomic_read_u64(&mq_log_table->settled_at);
 
-	if (below == 0 || !mq_settle_pending())
+	if (at == 0 || !mq_settle_pending())
 		return;
-	if (U64FromFullTransactionId(ReadNextFullTransactionId()) > below + MAX_LAG)
+	if (U64FromFullTransactionId(ReadNextFullTransactionId()) > at + MAX_LAG)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("messages are not accepted because their transactions are not being settled"),
-				 errdetail("The oldest transaction to settle is more than %d transactions old.", MAX_LAG),
+				 errdetail("More than %d transactions have begun since all was settled.", MAX_LAG),
 				 errhint("See that the process \"mq_ext settler\" is running.")));
 }
 
@@ -215,10 +225,12 @@ mq_settle_redo(const xl_mq_settle *xlrec, const xl_mq_run *runs)
 {
 	MqLog	   *log = mq_log_open_redo(&xlrec->key);
 
-	/* hints that cannot be set cost a look at pg_xact, not the server */
-	if (log == NULL)
+	/* hints that cannot be set cost a look at pg_xact, not the server; what was dropped gets no dirty mark */
+	if (log == NULL || !log->has_files)
 	{
 		(void) write_hints(&xlrec->key, xlrec, runs, true);
+		if (log != NULL)
+			mq_log_unpin_redo(log);
 		return;
 	}
 	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
@@ -299,7 +311,8 @@ settle_round(MqLog **logs, int n, bool report)
 		if (work[i].lsn != InvalidXLogRecPtr)
 			set_hints(&work[i]);
 		finish_work(&work[i], report);
-		more |= !work[i].end && !work[i].failed && work[i].lsn != InvalidXLogRecPtr;
+		more |= !work[i].end && !work[i].failed && !work[i].later &&
+			work[i].lsn != InvalidXLogRecPtr;
 		if (work[i].runs != NULL)
 			pfree(work[i].runs);
 	}
@@ -314,6 +327,8 @@ begin_work(SettleWork *work, MqLog *log)
 	work->log = log;
 	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
 	mq_log_go_live(log);
+	/* whoever cannot do without says why */
+	work->later = !mq_log_tail_write(log, DEBUG1);
 	work->limit = mq_log_get(&log->lso);
 	work->segment = log->settled_segment;
 	work->batch = log->settled_batch;
@@ -328,9 +343,10 @@ begin_work(SettleWork *work, MqLog *log)
 static void
 find_work(SettleWork *work)
 {
-	while (!work->log->dropped && !work->end && !work->failed)
+	while (!work->log->dropped && !work->end && !work->later)
 	{
 		MqDescriptorDisk d[SETTLE_CHUNK];
+		char		path[MQ_SEGMENT_PATH_MAX];
 		int			fd = mq_segment_open(&work->log->key, work->segment, MQ_SEGMENT_BATCHES, false);
 		int64		size = fd < 0 ? -1 : mq_file_size_fd(fd);
 		uint32		count = Max(size, 0) / MQ_BATCHES_ENTRY_SIZE;
@@ -340,7 +356,8 @@ find_work(SettleWork *work)
 		if ((size < 0 && errno != ENOENT) ||
 			(n > 0 && !mq_segment_read_batches(&fd, work->batch, n, d)))
 		{
-			work->failed = true;
+			mq_segment_path(path, &work->log->key, work->segment, MQ_SEGMENT_BATCHES);
+			fail(work, "read file", path);
 			break;
 		}
 		work->record.segment = work->segment;
@@ -359,17 +376,8 @@ find_work(SettleWork *work)
 		}
 
 		/* nothing to settle here: the next segment, if there is one */
-		if (!work->end && !next_segment(&work->log->key, &work->segment))
+		if (work->end || !next_segment(work))
 			break;
-		if (!work->end)
-			work->batch = 0;
-	}
-	if (work->failed)
-	{
-		char		path[MQ_SEGMENT_PATH_MAX];
-
-		mq_segment_path(path, &work->log->key, work->segment, MQ_SEGMENT_BATCHES);
-		mq_log_file_error("read file", path, WARNING);
 	}
 }
 
@@ -454,7 +462,7 @@ set_hints(SettleWork *work)
 	MqLog	   *log = work->log;
 	bool		covered = false;
 
-	while (!covered && !work->failed)
+	while (!covered)
 	{
 		LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
 		LWLockAcquire(&log->sync_lock, LW_SHARED);
@@ -468,7 +476,10 @@ set_hints(SettleWork *work)
 		LWLockRelease(&log->append_lock);
 		covered = GetRedoRecPtr() < work->lsn;
 		if (covered && !write_hints(&log->key, &work->record, work->runs, false))
-			work->failed = true;
+		{
+			work->later = mq_file_is_shortage();
+			work->failed = !work->later;
+		}
 		LWLockRelease(&log->sync_lock);
 		if (covered)
 			break;
@@ -478,7 +489,10 @@ set_hints(SettleWork *work)
 	work->batch = work->record.to;
 }
 
-/* Notes how far it got.  A log whose files fail is left alone until the next boot. */
+/*
+ * Notes how far it got.  A log whose files fail is left alone until somebody
+ * appends to it, or until the next boot.
+ */
 static void
 finish_work(SettleWork *work, bool report)
 {
@@ -486,14 +500,14 @@ finish_work(SettleWork *work, bool report)
 	char		dir[MQ_SEGMENT_PATH_MAX];
 
 	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
-	if (!work->failed)
+	if (!work->failed && !work->later)
 	{
 		log->settled_segment = work->segment;
 		log->settled_batch = work->batch;
 	}
-	else if (log->state != MQ_LOG_DISABLED)
+	else if (work->failed && log->state != MQ_LOG_DISABLED)
 		log->state = MQ_LOG_DAMAGED;
-	if (work->failed || (mq_log_get(&log->lso) == work->limit &&
+	if (work->failed || (!work->later && mq_log_get(&log->lso) == work->limit &&
 						 (work->end || work->lsn == InvalidXLogRecPtr)))
 		log->unsettled = log->left_in_doubt = false;
 	LWLockRelease(&log->append_lock);
@@ -509,20 +523,44 @@ finish_work(SettleWork *work, bool report)
 						(long long) work->settled, dir, (long long) work->aborted)));
 }
 
-/* The segment after *segment; false when there is none. */
+/* On to the segment behind this one; false when there is none, or when that could not be found out. */
 static bool
-next_segment(const MqLogKey *key, MqOffset *segment)
+next_segment(SettleWork *work)
 {
+	char		dir[MQ_SEGMENT_PATH_MAX];
 	MqSegmentList list;
 	bool		found;
 
-	if (!mq_segment_list(key, *segment + 1, &list))
+	if (!mq_segment_list(&work->log->key, work->segment + 1, &list))
+	{
+		mq_segment_dir(dir, &work->log->key);
+		fail(work, "read folder", dir);
 		return false;
+	}
 	found = list.n > 0;
 	if (found)
-		*segment = list.bases[0];
+	{
+		work->segment = list.bases[0];
+		work->batch = 0;
+	}
 	mq_segment_list_free(&list);
 	return found;
+}
+
+/* By errno: a shortage passes, so the log waits for the next round, and the server log gets a line now and then. */
+static void
+fail(SettleWork *work, const char *what, const char *path)
+{
+	static TimestampTz reported = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	work->later = mq_file_is_shortage();
+	work->failed = !work->later;
+	if (work->later && !TimestampDifferenceExceeds(reported, now, SHORTAGE_REPORT))
+		return;
+	if (work->later)
+		reported = now;
+	mq_log_file_error(what, path, WARNING);
 }
 
 static bool
@@ -538,7 +576,7 @@ has_older_range(MqLog *log, uint64 below)
 	return older;
 }
 
-/* Sets the hints of [from, to): settled, and aborted where a run says so.  False: it could not. */
+/* Sets the hints of [from, to): settled, and aborted where a run says so.  False with errno: it could not. */
 static bool
 write_hints(const MqLogKey *key, const xl_mq_settle *settle, const xl_mq_run *runs, bool flush)
 {
@@ -548,6 +586,7 @@ write_hints(const MqLogKey *key, const xl_mq_settle *settle, const xl_mq_run *ru
 	uint32		at = settle->from;
 	int			fd = mq_segment_open(key, settle->segment, MQ_SEGMENT_BATCHES, false);
 	bool		ok = fd >= 0;
+	int			save_errno;
 
 	/* a segment that is gone needs no hints */
 	if (!ok && errno == ENOENT)
@@ -572,11 +611,13 @@ write_hints(const MqLogKey *key, const xl_mq_settle *settle, const xl_mq_run *ru
 		ok = ok && mq_file_pwrite(fd, d, sizeof(MqDescriptorDisk) * n, (off_t) at * MQ_BATCHES_ENTRY_SIZE);
 		at += n;
 	}
+	save_errno = errno;
 	mq_segment_path(path, key, settle->segment, MQ_SEGMENT_BATCHES);
 	if (!ok)
 		mq_log_file_error("set hints in file", path, WARNING);
 	else if (flush && !mq_file_sync(fd))
 		mq_log_file_error("fsync file", path, PANIC);
+	errno = save_errno;
 	return ok;
 }
 
@@ -620,6 +661,10 @@ write_abort_hints(const xl_mq_abort *xlrec, MqOffset segment, bool flush)
 /*
  * Asks the proc array (on a standby), then pg_xact.  The 64-bit xid is
  * checked against what pg_xact still covers before its low half is used.
+ *
+ * On a primary nobody asks for a transaction that is still running: the last
+ * stable offset passes a range only when its transaction has left the proc
+ * array, and what recovery has left has no transaction any more.
  */
 static MqFate
 ask_core(uint64 fxid)
@@ -646,6 +691,7 @@ ask_core(uint64 fxid)
 	else
 		fate = TransactionIdDidCommit(xid) ? MQ_FATE_COMMITTED : MQ_FATE_ABORTED;
 	LWLockRelease(XactTruncationLock);
+	Assert(fate == MQ_FATE_UNKNOWN || RecoveryInProgress() || !TransactionIdIsInProgress(xid));
 
 	last_fxid = fxid;
 	last_fate = fate;

@@ -99,6 +99,19 @@ mq_state_vouch(const MqStateDisk slots[2], const bool valid[2], XLogRecPtr redo)
 	return best;
 }
 
+/*
+ * A log may be synced many times between two checkpoints, and if the server
+ * goes down then, nothing that was noted meanwhile counts.
+ */
+void
+mq_state_make_room(MqStateDisk *state, XLogRecPtr redo, XLogRecPtr completed)
+{
+	MqStateCheckpoint *ck = state->checkpoints;
+
+	if (ck[0].redo < redo && (ck[0].redo <= completed || ck[1].redo == 0))
+		ck[1] = ck[0];
+}
+
 bool
 mq_state_forget_after(MqStateDisk *state, XLogRecPtr redo)
 {
@@ -111,6 +124,21 @@ mq_state_forget_after(MqStateDisk *state, XLogRecPtr redo)
 		state->checkpoints[1].segment = -1;
 		changed = true;
 	}
+	return changed;
+}
+
+bool
+mq_state_forget_unfinished(MqStateDisk slots[2], const bool valid[2], int current, XLogRecPtr redo)
+{
+	MqStateDisk *now = &slots[current];
+	const MqStateDisk *other = &slots[1 - current];
+	bool		changed = false;
+	int			s;
+
+	for (s = 0; s < 2; s++)
+		changed |= valid[s] && mq_state_forget_after(&slots[s], redo);
+	if (valid[1 - current] && other->checkpoints[0].redo > now->checkpoints[0].redo)
+		memcpy(now->checkpoints, other->checkpoints, sizeof(now->checkpoints));
 	return changed;
 }
 

@@ -56,8 +56,18 @@ extern void mq_state_note_epoch(MqStateDisk *state, MqEpoch epoch, MqOffset star
 extern const MqStateCheckpoint *mq_state_vouch(const MqStateDisk slots[2], const bool valid[2],
 											   XLogRecPtr redo);
 
+/*
+ * Makes checkpoints[0] free for one with this redo pointer; keeps the newest
+ * that a checkpoint with redo pointer "completed", or an earlier one, may need.
+ */
+extern void mq_state_make_room(MqStateDisk *state, XLogRecPtr redo, XLogRecPtr completed);
+
 /* Drops what was noted for checkpoints that never completed. True when something changed. */
 extern bool mq_state_forget_after(MqStateDisk *state, XLogRecPtr redo);
+
+/* The same in both slots; the current one then has the newest of what is left in either. */
+extern bool mq_state_forget_unfinished(MqStateDisk slots[2], const bool valid[2], int current,
+									   XLogRecPtr redo);
 
 /*
  * Reads both slots and names the current one: 0, 1, or -1 when neither is

@@ -88,6 +88,7 @@ foreach my $absent (0, 1)
 	system_or_bail('cp', '-a', "$data/pg_xact", "$data.xact");
 	$node->start;
 	produce($node, $topic, ["ghost $_"]) foreach (1 .. 3);
+	read_topic($node, $topic);	# brings them from shared memory to the files
 	crash($node);
 	system_or_bail('rm', '-rf', "$data/pg_wal", "$data/pg_xact");
 	system_or_bail('mv', "$data.wal", "$data/pg_wal");

@@ -12,8 +12,8 @@ use MqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# What a role has: insert, select, own (of topic perm), stats (membership of
-# pg_read_all_stats), create, wal.  A superuser has everything.
+# What a role has: insert, select, column (SELECT on one), own (of topic perm),
+# stats (membership of pg_read_all_stats), create, wal.  A superuser has everything.
 my %roles = (
 	p_owner => [qw(own insert select)],
 	p_insert => ['insert'],
@@ -36,7 +36,7 @@ my %needs = (
 	all => ['all'],
 	insert => ['insert'],
 	select => ['select'],
-	look => [qw(select own stats)],
+	look => [qw(select column own stats)],
 	own => ['own'],
 	create => ['create'],
 	wal => ['wal']);
@@ -234,9 +234,9 @@ WHERE p.pronamespace IN ('mq'::regnamespace, 'mq_internal'::regnamespace)
 SQL
 
 # Each privilege of the relation, granted, granted to all, and taken back; one on
-# a column is good for a row in the views only
+# a column is good for looking only
 
-my %gives = (INSERT => ['insert'], SELECT => ['select'], ALL => [qw(insert select)]);
+my %gives = (INSERT => ['insert'], SELECT => ['select'], ALL => [qw(insert select)], 'SELECT (key)' => ['column']);
 foreach my $privilege (qw(SELECT INSERT UPDATE DELETE TRUNCATE REFERENCES TRIGGER ALL),
 	'SELECT (key)', 'INSERT (value)', 'UPDATE (value)')
 {

@@ -35,7 +35,7 @@ COMMENT ON FUNCTION mq.describe_topic(text) IS 'partitions of a topic';
 
 CREATE FUNCTION mq.topic_config(topic text)
 	RETURNS TABLE (name text, value text, source text, is_default boolean, description text)
-	LANGUAGE c STABLE PARALLEL RESTRICTED COST 100 ROWS 10
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 100 ROWS 10
 	AS 'MODULE_PATHNAME', 'mq_sql_topic_config';
 COMMENT ON FUNCTION mq.topic_config(text) IS 'options of a topic that are in force, and where they come from';
 

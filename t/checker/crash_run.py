@@ -124,6 +124,7 @@ class Server:
         self.conninfo = 'host=%s dbname=postgres connect_timeout=30' % root
         self.process = None
         self.library = None
+        self.rng = rng
         self.sync_us = rng.choice((0, 300, 2000))
 
     def init(self):
@@ -162,9 +163,13 @@ class Server:
         if self.library:
             env.update(LD_PRELOAD=self.library, MQ_SHIM_DATA=self.data, MQ_SHIM_DIR=self.shim,
                        MQ_SHIM_SYNC_US=str(self.sync_us))
+        command = [os.path.join(self.bin, 'postgres'), '-D', self.data]
+        if not self.args.plain:
+            # appends straight into the files, by way of few buffers, of many
+            command += ['-c', 'mq.append_buffers=' + self.rng.choice(('0', '100kB', '8MB'))]
         with open(self.log, 'ab') as log:
             self.process = subprocess.Popen(
-                [os.path.join(self.bin, 'postgres'), '-D', self.data], env=env,
+                command, env=env,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
     def start(self):
