@@ -74,8 +74,13 @@ static TopicEntry *last_entry = NULL;
 /* Moves whenever a role, a membership or a relation's privileges may have changed. */
 static uint64 acl_generation = 1;
 
+/* Moves whenever that does, and whenever an entry may have changed. */
+static uint64 generation = 1;
+
 static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_privileges(Datum arg, int cacheid, uint32 hashvalue);
+static inline void follow_settings(TopicEntry *entry);
+static inline TopicEntry *known_entry(const char *name);
 static TopicEntry *find_entry(const char *name, LOCKMODE lockmode);
 static TopicEntry *lock_entry(const char *name, LOCKMODE lockmode);
 static TopicEntry *build_entry(MqTopicRow *row, LOCKMODE lockmode);
@@ -110,13 +115,17 @@ invalidate_relation(Datum arg, Oid relid)
 	hash_seq_init(&seq, entries);
 	while ((entry = hash_seq_search(&seq)) != NULL)
 		if (relid == InvalidOid || entry->topic.relid == relid)
+		{
 			entry->valid = false;
+			generation++;
+		}
 }
 
 static void
 invalidate_privileges(Datum arg, int cacheid, uint32 hashvalue)
 {
 	acl_generation++;
+	generation++;
 }
 
 MqTopic *
@@ -145,13 +154,51 @@ mq_topic_open_missing_ok(const char *name, LOCKMODE lockmode, AclMode privilege)
 		if (unlikely(entry->check_files))
 			check_files(entry);
 	}
-
-	if (!entry->own_segment_bytes)
-		topic->log.segment_bytes = (int64) mq_segment_size * 1024;
-	if (!entry->own_max_message_bytes)
-		topic->max_message_bytes = mq_max_message_bytes;
+	follow_settings(entry);
 	topic->changed_here = entry->changed_lxid == MyProc->lxid;
 	return topic;
+}
+
+/* For options that the topic does not have. */
+static inline void
+follow_settings(TopicEntry *entry)
+{
+	if (!entry->own_segment_bytes)
+		entry->topic.log.segment_bytes = (int64) mq_segment_size * 1024;
+	if (!entry->own_max_message_bytes)
+		entry->topic.max_message_bytes = mq_max_message_bytes;
+}
+
+void
+mq_topic_open_to_produce(MqTopicUse *use, const char *name)
+{
+	use->topic = mq_topic_open(name, RowExclusiveLock, ACL_INSERT);
+	/* a copied row is to be tried again each time */
+	use->generation = ((TopicEntry *) use->topic)->copied ? 0 : generation;
+	use->lxid = MyProc->lxid;
+	use->subid = GetCurrentSubTransactionId();
+	use->role = GetUserId();
+}
+
+MqTopic *
+mq_topic_open_again(const MqTopicUse *use)
+{
+	if (unlikely(use->topic == NULL || use->generation != generation || use->lxid != MyProc->lxid ||
+				 use->subid != GetCurrentSubTransactionId() || use->role != GetUserId()))
+		return NULL;
+	follow_settings((TopicEntry *) use->topic);
+	return use->topic;
+}
+
+/* The entry of that name, whether valid or not; NULL if there is none. */
+static inline TopicEntry *
+known_entry(const char *name)
+{
+	if (likely(last_entry != NULL && strcmp(last_entry->topic.name, name) == 0))
+		return last_entry;
+	if (entries == NULL || strlen(name) > MQ_MAX_TOPIC_NAME)
+		return NULL;
+	return hash_search(entries, name, HASH_FIND, NULL);
 }
 
 /*
@@ -163,14 +210,8 @@ mq_topic_open_missing_ok(const char *name, LOCKMODE lockmode, AclMode privilege)
 static TopicEntry *
 find_entry(const char *name, LOCKMODE lockmode)
 {
-	TopicEntry *entry = last_entry;
+	TopicEntry *entry = known_entry(name);
 
-	if (unlikely(entry == NULL || strcmp(entry->topic.name, name) != 0))
-	{
-		if (entries == NULL || strlen(name) > MQ_MAX_TOPIC_NAME)
-			return lock_entry(name, lockmode);
-		entry = hash_search(entries, name, HASH_FIND, NULL);
-	}
 	if (likely(entry != NULL && entry->valid && lockmode == RowExclusiveLock &&
 			   entry->lock_lxid == MyProc->lxid &&
 			   entry->lock_subid == GetCurrentSubTransactionId()))
@@ -188,7 +229,7 @@ find_entry(const char *name, LOCKMODE lockmode)
 static TopicEntry *
 lock_entry(const char *name, LOCKMODE lockmode)
 {
-	TopicEntry *entry = NULL;
+	TopicEntry *entry;
 	MqTopicRow	row;
 	Oid			relid;
 
@@ -204,8 +245,7 @@ lock_entry(const char *name, LOCKMODE lockmode)
 
 	for (;;)
 	{
-		if (entries != NULL)
-			entry = hash_search(entries, name, HASH_FIND, NULL);
+		entry = known_entry(name);
 		if (entry != NULL && entry->copied && !XactReadOnly)
 			entry->valid = false;	/* try again to make the row our own */
 		if (entry != NULL && entry->valid)
@@ -217,8 +257,7 @@ lock_entry(const char *name, LOCKMODE lockmode)
 
 		if (lockmode != NoLock)
 			LockRelationOid(relid, lockmode);
-		if (entries != NULL)
-			entry = hash_search(entries, name, HASH_FIND, NULL);
+		entry = known_entry(name);
 		if (entry == NULL || !entry->valid || entry->topic.relid != relid)
 			entry = mq_topic_rows_find(name, &row) && row.relation == relid ?
 				build_entry(&row, lockmode) : NULL;
@@ -292,6 +331,7 @@ build_entry(MqTopicRow *row, LOCKMODE lockmode)
 	if (mq_topic_options_ours(row->relation))
 		entry->changed_lxid = MyProc->lxid;
 	entry->valid = true;
+	generation++;
 	return entry;
 }
 
@@ -303,17 +343,18 @@ forget_entry(const char *name)
 	if (last_entry != NULL && strcmp(last_entry->topic.name, name) == 0)
 		last_entry = NULL;
 	(void) hash_search(entries, name, HASH_REMOVE, NULL);
+	generation++;
 }
 
 /* Raises 42501; false if the relation, which need not be locked, has just gone. */
 static bool
 check_privilege(TopicEntry *entry, AclMode privilege)
 {
+	uint64		before = acl_generation;
 	Oid			role = GetUserId();
-	uint64		generation = acl_generation;
 	bool		missing = false;
 
-	if (likely(entry->acl_generation == generation && entry->acl_role == role &&
+	if (likely(entry->acl_generation == before && entry->acl_role == role &&
 			   entry->acl_mode == privilege))
 		return true;
 	if (pg_class_aclcheck_ext(entry->topic.relid, role, privilege, &missing) != ACLCHECK_OK)
@@ -322,7 +363,7 @@ check_privilege(TopicEntry *entry, AclMode privilege)
 			return false;
 		raise_no_privilege(&entry->topic, privilege);
 	}
-	entry->acl_generation = generation;
+	entry->acl_generation = before;
 	entry->acl_role = role;
 	entry->acl_mode = privilege;
 	return true;

@@ -41,6 +41,24 @@ typedef struct MqTopic
  */
 extern MqTopic *mq_topic_open(const char *name, LOCKMODE lockmode, AclMode privilege);
 extern MqTopic *mq_topic_open_missing_ok(const char *name, LOCKMODE lockmode, AclMode privilege);
+
+/* A topic opened with RowExclusiveLock and ACL_INSERT, and what was the case then. */
+typedef struct MqTopicUse
+{
+	MqTopic    *topic;			/* NULL = none */
+	uint64		generation;		/* of the cache and of privileges */
+	LocalTransactionId lxid;
+	SubTransactionId subid;
+	Oid			role;
+} MqTopicUse;
+
+/*
+ * called for each message: opens the same topic for the same purpose, in the
+ * first case noting how.  NULL: something is different now, open it by name.
+ */
+extern void mq_topic_open_to_produce(MqTopicUse *use, const char *name);
+extern MqTopic *mq_topic_open_again(const MqTopicUse *use);
+
 extern void mq_topic_check_partition(const MqTopic *topic, int32 partition);	/* 22023 */
 extern void mq_topic_key(const MqTopic *topic, int32 partition, MqLogKey *key);
 

@@ -20,6 +20,7 @@
 #include "access/htup_details.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/primnodes.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
@@ -60,6 +61,8 @@ typedef const uint8 *(*ToBytes) (Datum datum, int32 *len);
 /* What one call site of mq.produce() keeps between calls. */
 typedef struct ProduceCall
 {
+	MqTopicUse	use;			/* of the call before */
+	bool		same_topic;		/* the argument is a constant */
 	int			topic_len;
 	char		topic[MQ_MAX_TOPIC_NAME + 1];
 	HeapTupleHeader row;		/* (partition, NULL) */
@@ -107,7 +110,9 @@ static ProduceCall *start_call(FunctionCallInfo fcinfo);
 static uint64 type_version(Oid type);
 static TupleDesc result_desc(FunctionCallInfo fcinfo);
 static void make_row(FunctionCallInfo fcinfo);
-static const char *call_topic(FunctionCallInfo fcinfo, ProduceCall *call);
+static bool has_constant_topic(FunctionCallInfo fcinfo);
+static inline MqTopic *call_topic(FunctionCallInfo fcinfo, ProduceCall *call);
+static void note_topic(FunctionCallInfo fcinfo, ProduceCall *call);
 static inline void fill_record(FunctionCallInfo fcinfo, MqRecord *record,
 							   ToBytes value_bytes, ToBytes key_bytes);
 static MqTimestamp message_time(TimestampTz ts);
@@ -208,7 +213,6 @@ static pg_attribute_always_inline Datum
 produce(FunctionCallInfo fcinfo, ToBytes value_bytes, ToBytes key_bytes)
 {
 	ProduceCall *call = fcinfo->flinfo->fn_extra;
-	const char *name;
 	MqTopic    *topic;
 	MqRecord	record;
 	int32		partition = MQ_PARTITION_ANY;
@@ -216,10 +220,10 @@ produce(FunctionCallInfo fcinfo, ToBytes value_bytes, ToBytes key_bytes)
 
 	if (unlikely(call == NULL))
 		call = start_call(fcinfo);
-	name = call_topic(fcinfo, call);
+	mq_sql_require_arg(fcinfo, ARG_TOPIC, "topic");
 	mq_sql_require_arg(fcinfo, ARG_TRANSACTIONAL, "transactional");
 	mq_sql_require_writable("mq.produce()");
-	topic = mq_topic_open(name, RowExclusiveLock, ACL_INSERT);
+	topic = call_topic(fcinfo, call);
 	if (!PG_ARGISNULL(ARG_PARTITION))
 	{
 		partition = PG_GETARG_INT32(ARG_PARTITION);
@@ -249,6 +253,8 @@ start_call(FunctionCallInfo fcinfo)
 	memcpy(call->row, made_row.row, made_row.len);
 	call->row_len = made_row.len;
 	call->partition_at = made_row.partition_at;
+	call->use.topic = NULL;
+	call->same_topic = has_constant_topic(fcinfo);
 	call->topic_len = -1;
 	memset(call->given, 0, sizeof(call->given));
 	fcinfo->flinfo->fn_extra = call;
@@ -297,24 +303,43 @@ make_row(FunctionCallInfo fcinfo)
 	made_row.function = fcinfo->flinfo->fn_oid;
 }
 
-/* The topic's name, which is nearly always that of the call before. */
-static const char *
+static bool
+has_constant_topic(FunctionCallInfo fcinfo)
+{
+	FuncExpr   *call = (FuncExpr *) fcinfo->flinfo->fn_expr;
+
+	return call != NULL && IsA(call, FuncExpr) && IsA(linitial(call->args), Const);
+}
+
+/* The topic, which is nearly always that of the call before. */
+static pg_attribute_always_inline MqTopic *
 call_topic(FunctionCallInfo fcinfo, ProduceCall *call)
 {
-	text	   *name;
-	int			len;
+	MqTopic    *topic;
 
-	mq_sql_require_arg(fcinfo, ARG_TOPIC, "topic");
-	name = PG_GETARG_TEXT_PP(ARG_TOPIC);
-	len = VARSIZE_ANY_EXHDR(name);
-	if (likely(len == call->topic_len && memcmp(call->topic, VARDATA_ANY(name), len) == 0))
-		return call->topic;
+	if (unlikely(!call->same_topic || call->topic_len < 0))
+		note_topic(fcinfo, call);
+	topic = mq_topic_open_again(&call->use);
+	if (likely(topic != NULL))
+		return topic;
+	mq_topic_open_to_produce(&call->use, call->topic);
+	return call->use.topic;
+}
+
+static void
+note_topic(FunctionCallInfo fcinfo, ProduceCall *call)
+{
+	text	   *name = PG_GETARG_TEXT_PP(ARG_TOPIC);
+	int			len = VARSIZE_ANY_EXHDR(name);
+
+	if (len == call->topic_len && memcmp(call->topic, VARDATA_ANY(name), len) == 0)
+		return;
 	if (len > MQ_MAX_TOPIC_NAME)
-		return text_to_cstring(name);	/* no topic has such a name */
+		mq_topic_raise_unknown(text_to_cstring(name));
 	memcpy(call->topic, VARDATA_ANY(name), len);
 	call->topic[len] = '\0';
 	call->topic_len = len;
-	return call->topic;
+	call->use.topic = NULL;
 }
 
 static pg_attribute_always_inline void

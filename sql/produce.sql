@@ -143,6 +143,36 @@ FROM mq.fetch_text('produce.new', 0, 8, max_messages => 10000, max_bytes => 1000
 SELECT mq.produce('produce.new', repeat('z', 1100000));
 SELECT mq.produce('produce.new', 'v', key => repeat('z', 1100000));
 
+-- one place of call, where the topic, the role, a setting and the topic's life change in between
+DO $$
+DECLARE
+	t text;
+BEGIN
+	FOREACH t IN ARRAY '{produce,produce.one,produce}'::text[] LOOP
+		PERFORM mq.produce(t, 'to ' || t, partition => 0);
+	END LOOP;
+END$$;
+SELECT t, value FROM unnest('{produce,produce.one}'::text[]) t, mq.fetch_text(t, 0, (SELECT latest - 1 FROM mq.offsets(t) WHERE partition = 0));
+CREATE ROLE regress_mq_nobody;
+GRANT USAGE ON SCHEMA mq TO regress_mq_nobody;
+SELECT mq.produce('produce.one', 'v', partition => 0), set_config('role', CASE i WHEN 1 THEN 'regress_mq_nobody' ELSE 'none' END, true)
+FROM generate_series(0, 2) i;
+SELECT mq.produce('produce.one', repeat('x', 2000), partition => 0), set_config('mq.max_message_bytes', '1024', true)
+FROM generate_series(0, 2) i;
+BEGIN;
+DO $$
+BEGIN
+	FOR i IN 1..3 LOOP
+		IF i = 3 THEN
+			PERFORM mq.drop_topic('produce.one');
+		END IF;
+		PERFORM mq.produce('produce.one', 'v' || i, partition => 0);
+	END LOOP;
+END$$;
+ROLLBACK;
+REVOKE ALL ON SCHEMA mq FROM regress_mq_nobody;
+DROP ROLE regress_mq_nobody;
+
 -- prepared for later is refused, and nothing is kept
 BEGIN;
 SELECT mq.produce('produce.new', 'prepared');
