@@ -162,6 +162,8 @@ mq_builder_finish(MqBuilder *builder, int number, const MqSpill *spill)
 			ereport(ERROR,
 					(errcode_for_file_access(),
 					 errmsg("could not read back messages of this transaction from its temporary file: %m")));
+		mq_file_temp_discard(spill->file, batch->spill_position,
+							 TYPEALIGN64(SPILL_ALIGN, batch->spill_position + batch->length));
 	}
 	if (!batch->sealed)
 		seal(builder, batch);

@@ -183,7 +183,7 @@ mq_topic_open_to_produce(MqTopicUse *use, const char *name)
 MqTopic *
 mq_topic_open_again(const MqTopicUse *use)
 {
-	if (unlikely(use->topic == NULL || use->generation != generation || use->lxid != MyProc->lxid ||
+	if (unlikely(use->topic == NULL || XactReadOnly || use->generation != generation || use->lxid != MyProc->lxid ||
 				 use->subid != GetCurrentSubTransactionId() || use->role != GetUserId()))
 		return NULL;
 	follow_settings((TopicEntry *) use->topic);

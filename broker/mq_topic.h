@@ -54,7 +54,8 @@ typedef struct MqTopicUse
 
 /*
  * called for each message: opens the same topic for the same purpose, in the
- * first case noting how.  NULL: something is different now, open it by name.
+ * first case noting how.  NULL: something is different now, or the transaction
+ * must not write; open it by name.
  */
 extern void mq_topic_open_to_produce(MqTopicUse *use, const char *name);
 extern MqTopic *mq_topic_open_again(const MqTopicUse *use);

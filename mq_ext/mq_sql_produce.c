@@ -222,7 +222,6 @@ produce(FunctionCallInfo fcinfo, ToBytes value_bytes, ToBytes key_bytes)
 		call = start_call(fcinfo);
 	mq_sql_require_arg(fcinfo, ARG_TOPIC, "topic");
 	mq_sql_require_arg(fcinfo, ARG_TRANSACTIONAL, "transactional");
-	mq_sql_require_writable("mq.produce()");
 	topic = call_topic(fcinfo, call);
 	if (!PG_ARGISNULL(ARG_PARTITION))
 	{
@@ -322,6 +321,7 @@ call_topic(FunctionCallInfo fcinfo, ProduceCall *call)
 	topic = mq_topic_open_again(&call->use);
 	if (likely(topic != NULL))
 		return topic;
+	mq_sql_require_writable("mq.produce()");
 	mq_topic_open_to_produce(&call->use, call->topic);
 	return call->use.topic;
 }

@@ -159,6 +159,8 @@ SELECT mq.produce('produce.one', 'v', partition => 0), set_config('role', CASE i
 FROM generate_series(0, 2) i;
 SELECT mq.produce('produce.one', repeat('x', 2000), partition => 0), set_config('mq.max_message_bytes', '1024', true)
 FROM generate_series(0, 2) i;
+SELECT mq.produce('produce.one', 'v', partition => 0), set_config('transaction_read_only', 'on', true)
+FROM generate_series(0, 2) i;
 BEGIN;
 DO $$
 BEGIN

@@ -284,6 +284,13 @@ mq_file_temp_read(int file, void *buf, size_t len, off_t position)
 	return true;
 }
 
+/* Its memory can be used again at once, and need not be written to disk.  Where that is not possible nothing happens. */
+void
+mq_file_temp_discard(int file, off_t from, off_t to)
+{
+	(void) fallocate(FileGetRawDesc(file), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, to - from);
+}
+
 void
 mq_file_temp_close(int file)
 {

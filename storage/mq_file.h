@@ -38,6 +38,7 @@ extern int64 mq_file_disk_free(const char *path);	/* bytes an ordinary user may 
 extern int	mq_file_temp_create(void);
 extern void mq_file_temp_write(int file, const void *buf, size_t len, off_t position);
 extern bool mq_file_temp_read(int file, void *buf, size_t len, off_t position);
+extern void mq_file_temp_discard(int file, off_t from, off_t to);	/* no longer needed */
 extern void mq_file_temp_close(int file);
 
 /*

@@ -381,7 +381,7 @@ make_next(const MqLogKey *key)
 /*
  * Who appended to a segment that is closed now took the sync lock before it
  * was closed.  So once nobody holds that, the segment's files have their final
- * size, and only this process, earlier, can have reserved more behind it.
+ * size, and to cut them there takes nobody's bytes or space away.
  */
 static void
 trim_closed(MqLog *log)

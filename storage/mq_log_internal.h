@@ -6,8 +6,8 @@
  *	  table lock	the hash of open partitions, free slots, hand-overs of drops
  *	  append lock	one per slot; the fields marked (A)
  *	  sync lock		one per slot; held shared while bytes are on their way into
- *					the files, exclusive by whoever takes the dirty marks and
- *					must know that no write is under way
+ *					the files, exclusive by whoever must know that no write is
+ *					under way: to take the dirty marks, to give space back
  *	  range lock	spinlock on the pool's list of free ranges
  *	  tail lock		spinlock on the pool's list of free tails
  * The table lock is never taken while an append lock is held.

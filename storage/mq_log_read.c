@@ -17,11 +17,11 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "storage/mq_fate.h"
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
 #include "storage/mq_log_tail.h"
 #include "storage/mq_segment.h"
-#include "storage/mq_settle.h"
 
 #define WINDOW			64			/* descriptors looked at together */
 #define FIRST_READ		(16 * 1024)
@@ -457,7 +457,7 @@ is_wanted(MqLogReader *reader, const MqDescriptorDisk *d)
 
 	if (base + d->record_count <= reader->from)
 		return false;
-	switch (mq_settle_fate(d))
+	switch (mq_fate(d))
 	{
 		case MQ_FATE_COMMITTED:
 			return true;

@@ -18,11 +18,11 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 
+#include "storage/mq_fate.h"
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
 #include "storage/mq_log_standby.h"
 #include "storage/mq_segment.h"
-#include "storage/mq_settle.h"
 
 static bool decide_segment(MqLog *log, MqOffset *lso);
 
@@ -116,7 +116,7 @@ decide_segment(MqLog *log, MqOffset *lso)
 		/* readers report damage when they get there */
 		if (!mq_batches_valid(&d, &id, log->decided_batch))
 			continue;
-		if (mq_settle_fate(&d) == MQ_FATE_IN_DOUBT)
+		if (mq_fate(&d) == MQ_FATE_IN_DOUBT)
 			return false;
 		*lso = Max(*lso, log->decided_segment + d.offset_delta + d.record_count);
 	}

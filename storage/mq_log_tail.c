@@ -224,8 +224,11 @@ write_or_raise(MqLog *log, bool keep, int elevel)
 	tail = &tails[log->tail];
 	if (!write_out(log, tail, &failed))
 	{
+		int			save_errno = errno;
+
 		mq_segment_path(path, &log->key, tail->segment, failed);
 		mq_log_file_error("write file", path, elevel);
+		errno = save_errno;
 		return false;
 	}
 	if (!keep)

@@ -23,7 +23,7 @@ extern void mq_log_tail_put(const MqLogAppendPlan *plan, const MqLogEnd *from, c
 
 /*
  * called by those who need the files: the settler, checkpoints, a roll.
- * A failed write is reported at elevel; false if that returns
+ * A failed write is reported at elevel; false with errno if that returns
  */
 extern bool mq_log_tail_write(MqLog *log, int elevel);
 

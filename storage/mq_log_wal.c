@@ -447,6 +447,7 @@ redo_make_log(MqLog *log, const MqLogKey *key, MqOffset log_start)
 	MqStateDisk slots[2];
 	bool		valid[2];
 	int			current;
+	bool		got;
 	char		dir[MQ_SEGMENT_PATH_MAX];
 
 	if (log != NULL && log->has_files)
@@ -454,8 +455,9 @@ redo_make_log(MqLog *log, const MqLogKey *key, MqOffset log_start)
 	mq_segment_dir(dir, key);
 	if (!mq_segment_make_dirs(key))
 		mq_log_file_error("create file", dir, ERROR);
-	mq_state_read(key, slots, valid, &current);
-	if (current < 0)
+	got = mq_state_read(key, slots, valid, &current);
+	/* one that cannot be read must not be taken for none */
+	if (current < 0 && (got || errno == ENOENT))
 	{
 		mq_state_init(&slots[0], key);
 		slots[0].log_start = log_start;

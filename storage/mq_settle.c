@@ -22,10 +22,10 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
-#include "storage/procarray.h"
 #include "utils/timestamp.h"
 
 #include "base/mq_faults.h"
+#include "storage/mq_fate.h"
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
 #include "storage/mq_log_tail.h"
@@ -67,20 +67,6 @@ static void fail(SettleWork *work, const char *what, const char *path);
 static bool has_older_range(MqLog *log, uint64 below);
 static bool write_hints(const MqLogKey *key, const xl_mq_settle *settle, const xl_mq_run *runs, bool flush);
 static void write_abort_hints(const xl_mq_abort *xlrec, MqOffset segment, bool flush);
-static MqFate ask_core(uint64 fxid);
-
-MqFate
-mq_settle_fate(const MqDescriptorDisk *d)
-{
-	switch (d->hint & MQ_HINT_FATE)
-	{
-		case MQ_HINT_COMMITTED:
-			return MQ_FATE_COMMITTED;
-		case MQ_HINT_ABORTED:
-			return MQ_FATE_ABORTED;
-	}
-	return d->fxid == 0 ? MQ_FATE_COMMITTED : ask_core(d->fxid);
-}
 
 bool
 mq_settle_pending(void)
@@ -324,11 +310,16 @@ settle_round(MqLog **logs, int n, bool report)
 static void
 begin_work(SettleWork *work, MqLog *log)
 {
+	char		dir[MQ_SEGMENT_PATH_MAX];
+
 	work->log = log;
 	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
 	mq_log_go_live(log);
-	/* whoever cannot do without says why */
-	work->later = !mq_log_tail_write(log, DEBUG1);
+	if (!mq_log_tail_write(log, DEBUG1))
+	{
+		mq_segment_dir(dir, &log->key);
+		fail(work, "write files in folder", dir);
+	}
 	work->limit = mq_log_get(&log->lso);
 	work->segment = log->settled_segment;
 	work->batch = log->settled_batch;
@@ -343,7 +334,7 @@ begin_work(SettleWork *work, MqLog *log)
 static void
 find_work(SettleWork *work)
 {
-	while (!work->log->dropped && !work->end && !work->later)
+	while (!work->log->dropped && !work->end && !work->later && !work->failed)
 	{
 		MqDescriptorDisk d[SETTLE_CHUNK];
 		char		path[MQ_SEGMENT_PATH_MAX];
@@ -409,7 +400,7 @@ collect(SettleWork *work, const MqDescriptorDisk *d, uint32 n)
 			work->end = true;
 			break;
 		}
-		fate = mq_settle_fate(&d[i]);
+		fate = mq_fate(&d[i]);
 		if (fate != MQ_FATE_COMMITTED && fate != MQ_FATE_ABORTED)
 		{
 			/* never guess: the record ends before it, the next one begins behind it */
@@ -656,44 +647,4 @@ write_abort_hints(const xl_mq_abort *xlrec, MqOffset segment, bool flush)
 		mq_log_file_error("set hints in file", path, WARNING);
 	else if (flush && !mq_file_sync(fd))
 		mq_log_file_error("fsync file", path, PANIC);
-}
-
-/*
- * Asks the proc array (on a standby), then pg_xact.  The 64-bit xid is
- * checked against what pg_xact still covers before its low half is used.
- *
- * On a primary nobody asks for a transaction that is still running: the last
- * stable offset passes a range only when its transaction has left the proc
- * array, and what recovery has left has no transaction any more.
- */
-static MqFate
-ask_core(uint64 fxid)
-{
-	static uint64 last_fxid = 0;
-	static MqFate last_fate = MQ_FATE_UNKNOWN;
-	uint64		next;
-	uint64		oldest;
-	TransactionId xid = (TransactionId) fxid;
-	MqFate		fate;
-
-	if (fxid == last_fxid)
-		return last_fate;
-	next = U64FromFullTransactionId(ReadNextFullTransactionId());
-	if (fxid >= next)
-		return RecoveryInProgress() ? MQ_FATE_IN_DOUBT : MQ_FATE_UNKNOWN;
-	if (RecoveryInProgress() && TransactionIdIsInProgress(xid))
-		return MQ_FATE_IN_DOUBT;
-
-	LWLockAcquire(XactTruncationLock, LW_SHARED);
-	oldest = next - (uint32) ((TransactionId) next - ShmemVariableCache->oldestClogXid);
-	if (fxid < oldest)
-		fate = MQ_FATE_UNKNOWN;
-	else
-		fate = TransactionIdDidCommit(xid) ? MQ_FATE_COMMITTED : MQ_FATE_ABORTED;
-	LWLockRelease(XactTruncationLock);
-	Assert(fate == MQ_FATE_UNKNOWN || RecoveryInProgress() || !TransactionIdIsInProgress(xid));
-
-	last_fxid = fxid;
-	last_fate = fate;
-	return fate;
 }

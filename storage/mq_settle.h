@@ -6,20 +6,8 @@
 #define MQ_SETTLE_H
 
 #include "access/transam.h"
-#include "storage/mq_batches.h"
 #include "storage/mq_log.h"
 #include "storage/mq_log_wal.h"
-
-typedef enum MqFate
-{
-	MQ_FATE_IN_DOUBT,
-	MQ_FATE_COMMITTED,
-	MQ_FATE_ABORTED,
-	MQ_FATE_UNKNOWN				/* pg_xact has forgotten, and nobody settled it */
-} MqFate;
-
-/* called by readers: what became of a batch.  IN_DOUBT only on a standby or above the LSO. */
-extern MqFate mq_settle_fate(const MqDescriptorDisk *d);
 
 /* called by the settler */
 extern bool mq_settle_pending(void);
