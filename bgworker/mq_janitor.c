@@ -31,7 +31,7 @@
 /* All in milliseconds. */
 #define MQ_JANITOR_LOOK		5000
 #define MQ_JANITOR_AGAIN	10		/* when work was left over */
-#define MQ_JANITOR_RETRY	1000	/* when something could not be removed */
+#define MQ_JANITOR_RETRY	10000	/* when something could not be removed */
 #define MQ_JANITOR_SWEEP	(5 * 60 * 1000)
 
 /* By mq_worker_clock(): when the next sweep is due though nobody asks for it. */

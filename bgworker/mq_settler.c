@@ -168,6 +168,8 @@ settle_round(void)
 		recovery_seen = true;
 		return false;
 	}
+	/* asynchronous commits that came in between would count as not settled */
+	(void) mq_log_publish_flushed();
 	complete = mq_settle_all(widen_xid(next->xmin));
 	if (held != NULL)
 		UnregisterSnapshot(complete ? held : next);

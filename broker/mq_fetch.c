@@ -308,7 +308,8 @@ end_fetch(Fetch *fetch)
 {
 	int			i;
 
-	for (i = 0; i < fetch->ncursors; i++)
+	/* the last pinned first, as mq_log_unpin() likes it */
+	for (i = fetch->ncursors - 1; i >= 0; i--)
 	{
 		if (fetch->cursors[i].log != NULL)
 			mq_log_unpin(fetch->cursors[i].log);

@@ -128,6 +128,18 @@ mq_topic_identity_forget_all(void)
 	mq_xact_note_drop_all();
 }
 
+bool
+mq_topic_identity_is_current(const char *name, const pg_uuid_t *folder)
+{
+	MqTopicRow	row;
+	pg_uuid_t	uuid;
+
+	if (!mq_topic_rows_find(name, &row))
+		return false;
+	uuid = folder_uuid(&row);
+	return memcmp(&uuid, folder, UUID_LEN) == 0;
+}
+
 /* The uuid that a row stands for: its own, or the computed one if the row was copied. */
 static pg_uuid_t
 folder_uuid(const MqTopicRow *row)

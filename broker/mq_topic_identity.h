@@ -17,6 +17,9 @@ extern void mq_topic_identity_insert(Oid relid, const char *name);
 extern bool mq_topic_identity_forget(Oid relid);
 extern void mq_topic_identity_forget_all(void);
 
+/* called by those who hold no lock: is this still the folder of the topic of that name?  Asks the catalog */
+extern bool mq_topic_identity_is_current(const char *name, const pg_uuid_t *folder);
+
 /*
  * called by lookup: makes a row that came with a copied database this
  * database's own.  False = not in the catalog yet; *row is right all the same.

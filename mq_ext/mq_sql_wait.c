@@ -24,7 +24,6 @@
 #include "miscadmin.h"
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/portal.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -33,6 +32,7 @@
 #include "base/mq_faults.h"
 #include "broker/mq_fetch.h"
 #include "broker/mq_notify.h"
+#include "broker/mq_topic_identity.h"
 #include "mq_ext/mq_sql.h"
 
 /* The arguments of mq.wait() */
@@ -104,7 +104,8 @@ mq_sql_wait(PG_FUNCTION_ARGS)
 	EnsurePortalSnapshotExists();
 
 	check_dropped(&list);
-	for (i = 0; i < list.n; i++)
+	/* the last pinned first, as mq_log_unpin() likes it */
+	for (i = list.n - 1; i >= 0; i--)
 		mq_log_unpin(list.waits[i].log);
 	return HeapTupleGetDatum(heap_form_tuple(desc, &ready, &isnull));
 }
@@ -245,22 +246,20 @@ add_wait(WaitList *list, MqTopic *topic, int32 partition, const MqOffset *from)
 /*
  * No lock kept the topics while their logs were opened, and a log that was
  * opened after its topic's files had gone would never hear of the drop.  A
- * topic that is dropped from here on finds its logs pinned and wakes us.
+ * topic that is dropped from here on finds its logs pinned and wakes us.  The
+ * catalog is asked, not the cache: a drop is handed over to the janitor before
+ * it is made known to the caches of others.
  */
 static void
 check_present(const WaitList *list)
 {
 	int			i;
 
-	AcceptInvalidationMessages();
 	for (i = 0; i < list->n; i++)
 	{
-		MqTopic    *topic;
-
 		if (i > 0 && strcmp(list->topics[i], list->topics[i - 1]) == 0)
 			continue;
-		topic = mq_topic_open(list->topics[i], NoLock, 0);
-		if (memcmp(&topic->uuid, &mq_log_key(list->waits[i].log)->topic, UUID_LEN) != 0)
+		if (!mq_topic_identity_is_current(list->topics[i], &mq_log_key(list->waits[i].log)->topic))
 			raise_dropped(list->topics[i]);
 	}
 }

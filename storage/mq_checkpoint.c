@@ -265,15 +265,8 @@ sync_log(MqLog *log, XLogRecPtr redo)
 	mq_segment_dir(path, &log->key);
 	if (log->sync_dir)
 		sync_or_panic(path, true);
-	if (log->sync_parents)
-	{
-		mq_segment_topic_dir(path, log->key.dboid, &log->key.topic);
-		sync_or_panic(path, true);
-		snprintf(path, sizeof(path), "%s/%u", MQ_SEGMENT_ROOT, log->key.dboid);
-		sync_or_panic(path, true);
-		sync_or_panic(MQ_SEGMENT_ROOT, true);
-		sync_or_panic(".", true);
-	}
+	if (log->sync_parents && !mq_segment_sync_parents(&log->key, path))
+		mq_log_file_error("fsync file", path, PANIC);
 	log->sync_wanted = false;
 }
 

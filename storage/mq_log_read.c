@@ -10,7 +10,8 @@
  * Damage: a descriptor or batch that does not validate is reported with file,
  * position and offsets; what stands around it is read all the same.
  *
- * Locking: the append lock shared for a moment when a reader begins.
+ * Locking: the append lock for a moment when a reader begins, exclusively if
+ *			it has to write the log's tail.
  */
 #include "postgres.h"
 
@@ -264,13 +265,13 @@ mq_log_segments(MqLog *log, int *n)
 	bool		damaged;
 	int			i;
 
-	mq_log_tail_write_for_reader(log);
-	LWLockAcquire(&log->append_lock, LW_SHARED);
+	/* a view shows many logs: one that cannot be looked at must not take the others with it */
+	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+	(void) mq_log_tail_write(log, WARNING);
 	end = log->end;
 	damaged = log->state != MQ_LOG_ACTIVE;
 	LWLockRelease(&log->append_lock);
 
-	/* a view shows many logs: one that cannot be looked at must not take the others with it */
 	mq_segment_dir(dir, &log->key);
 	if (!mq_segment_list(&log->key, 0, &list))
 		mq_log_file_error("read folder", dir, WARNING);

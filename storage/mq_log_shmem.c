@@ -489,7 +489,7 @@ find_dirty_victim(void)
 		MqLog	   *log = &mq_log_slots[mq_log_table->clock_hand];
 
 		mq_log_table->clock_hand = (mq_log_table->clock_hand + 1) % mq_log_table->slots;
-		if (log->in_use && log->dirty && !log->unsettled && !log->gap &&
+		if (log->in_use && log->dirty && !log->unsettled && !log->gap && log->tail == MQ_LOG_NO_TAIL &&
 			log->range_head == MQ_LOG_NO_RANGE && pg_atomic_read_u32(&log->pins) == 0)
 		{
 			victim = log;

@@ -139,12 +139,19 @@ mq_log_tail_write(MqLog *log, int elevel)
 void
 mq_log_tail_write_for_reader(MqLog *log)
 {
-	/* whoever has seen the end has seen the tail that it stands in */
-	if (log->tail == MQ_LOG_NO_TAIL)
+	/*
+	 * Whoever has seen the end has seen the tail that it stands in.  Of those
+	 * who come together one writes it, and the others need no lock.
+	 */
+	while (*(volatile int32 *) &log->tail != MQ_LOG_NO_TAIL)
+	{
+		if (!LWLockAcquireOrWait(&log->append_lock, LW_EXCLUSIVE))
+			continue;
+		(void) write_or_raise(log, false, ERROR);
+		LWLockRelease(&log->append_lock);
 		return;
-	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
-	(void) write_or_raise(log, false, ERROR);
-	LWLockRelease(&log->append_lock);
+	}
+	pg_read_barrier();
 }
 
 void
@@ -179,6 +186,8 @@ give_back(MqLog *log)
 {
 	int32		tail = log->tail;
 
+	/* for readers, who look without the lock: the files have it */
+	pg_write_barrier();
 	log->tail = MQ_LOG_NO_TAIL;
 	tails[tail].n = tails[tail].bytes = 0;
 	SpinLockAcquire(&mq_log_table->tail_lock);
@@ -197,7 +206,12 @@ write_out(MqLog *log, MqTail *tail, MqSegmentFile *failed)
 		return true;
 	*failed = MQ_SEGMENT_LOG;
 	fd = mq_segment_open(&log->key, tail->segment, MQ_SEGMENT_LOG, false);
-	if (fd < 0 || MQ_FAULT_FAILS("append_write") ||
+	if (MQ_FAULT_FAILS("append_write"))
+	{
+		errno = ENOSPC;
+		return false;
+	}
+	if (fd < 0 ||
 		!mq_file_pwrite(fd, tail->log, tail->bytes, tail->position))
 		return false;
 	MQ_FAULT("append_between_writes");

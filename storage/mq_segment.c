@@ -190,6 +190,22 @@ mq_segment_make_dirs(const MqLogKey *key)
 	return mq_file_mkdir(path);
 }
 
+bool
+mq_segment_sync_parents(const MqLogKey *key, char *path)
+{
+	mq_segment_topic_dir(path, key->dboid, &key->topic);
+	if (!mq_file_sync_path(path, true))
+		return false;
+	snprintf(path, MQ_SEGMENT_PATH_MAX, "%s/%u", MQ_SEGMENT_ROOT, key->dboid);
+	if (!mq_file_sync_path(path, true))
+		return false;
+	strlcpy(path, MQ_SEGMENT_ROOT, MQ_SEGMENT_PATH_MAX);
+	if (!mq_file_sync_path(path, true))
+		return false;
+	strlcpy(path, ".", MQ_SEGMENT_PATH_MAX);
+	return mq_file_sync_path(path, true);
+}
+
 int
 mq_segment_open(const MqLogKey *key, MqOffset base, MqSegmentFile kind, bool create)
 {

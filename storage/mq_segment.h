@@ -30,6 +30,9 @@ extern void mq_segment_format_uuid(char *buf, const pg_uuid_t *uuid);	/* 37 byte
 /* Folders of a partition, from pg_mq down.  False with errno. */
 extern bool mq_segment_make_dirs(const MqLogKey *key);
 
+/* Makes the folder's own entry durable, up to the data directory.  False with errno; path (MQ_SEGMENT_PATH_MAX) says what failed */
+extern bool mq_segment_sync_parents(const MqLogKey *key, char *path);
+
 /*
  * Descriptors kept open by this process, a small LRU.  -1 with errno.  A
  * descriptor stays good until the next mq_segment_open() of this process but

@@ -54,6 +54,9 @@ typedef struct SettleWork
 	xl_mq_run  *runs;
 } SettleWork;
 
+/* Has this round left a log for the next one, for want of something? */
+static bool put_off = false;
+
 static bool settle_group(int *next);
 static bool settle_round(MqLog **logs, int n, bool report);
 static void begin_work(SettleWork *work, MqLog *log);
@@ -78,23 +81,31 @@ bool
 mq_settle_all(FullTransactionId below)
 {
 	uint64		begun = U64FromFullTransactionId(ReadNextFullTransactionId());
-	bool		complete = true;
+	bool		complete;
 	bool		more = false;
 	int			next = 0;
 	int			i;
 
+	put_off = false;
 	pg_atomic_write_u32(&mq_log_table->unsettled, 0);
 	while (next < mq_log_table->slots)
 		more |= settle_group(&next);
 
+	complete = !put_off;
 	for (i = 0; i < mq_log_table->slots && complete; i++)
 		complete = mq_log_slots[i].range_head == MQ_LOG_NO_RANGE ||
 			!has_older_range(&mq_log_slots[i], U64FromFullTransactionId(below));
 	if (more)
 		pg_atomic_write_u32(&mq_log_table->unsettled, 1);
-	if (complete)
-		pg_atomic_write_u64(&mq_log_table->settled_at, mq_settle_pending() ? begun : 0);
-	return complete;
+	if (!complete)
+		return false;
+	if (!mq_settle_pending())
+		pg_atomic_write_u64(&mq_log_table->settled_at, 0);
+	/* somebody may just have left the time to us */
+	pg_memory_barrier();
+	if (mq_settle_pending())
+		pg_atomic_write_u64(&mq_log_table->settled_at, begun);
+	return true;
 }
 
 /*
@@ -451,6 +462,7 @@ static void
 set_hints(SettleWork *work)
 {
 	MqLog	   *log = work->log;
+	char		path[MQ_SEGMENT_PATH_MAX];
 	bool		covered = false;
 
 	while (!covered)
@@ -468,8 +480,8 @@ set_hints(SettleWork *work)
 		covered = GetRedoRecPtr() < work->lsn;
 		if (covered && !write_hints(&log->key, &work->record, work->runs, false))
 		{
-			work->later = mq_file_is_shortage();
-			work->failed = !work->later;
+			mq_segment_path(path, &log->key, work->segment, MQ_SEGMENT_BATCHES);
+			fail(work, "set hints in file", path);
 		}
 		LWLockRelease(&log->sync_lock);
 		if (covered)
@@ -538,15 +550,19 @@ next_segment(SettleWork *work)
 	return found;
 }
 
-/* By errno: a shortage passes, so the log waits for the next round, and the server log gets a line now and then. */
+/*
+ * By errno: a shortage passes, so the log waits for the next round, which
+ * keeps the snapshot, and the server log gets a line now and then.
+ */
 static void
 fail(SettleWork *work, const char *what, const char *path)
 {
 	static TimestampTz reported = 0;
 	TimestampTz now = GetCurrentTimestamp();
 
-	work->later = mq_file_is_shortage();
+	work->later = mq_file_is_shortage() || errno == ENOSPC || errno == EDQUOT;
 	work->failed = !work->later;
+	put_off |= work->later;
 	if (work->later && !TimestampDifferenceExceeds(reported, now, SHORTAGE_REPORT))
 		return;
 	if (work->later)
@@ -604,8 +620,9 @@ write_hints(const MqLogKey *key, const xl_mq_settle *settle, const xl_mq_run *ru
 	}
 	save_errno = errno;
 	mq_segment_path(path, key, settle->segment, MQ_SEGMENT_BATCHES);
+	/* the settler reports for itself, not so often */
 	if (!ok)
-		mq_log_file_error("set hints in file", path, WARNING);
+		mq_log_file_error("set hints in file", path, RecoveryInProgress() ? WARNING : DEBUG1);
 	else if (flush && !mq_file_sync(fd))
 		mq_log_file_error("fsync file", path, PANIC);
 	errno = save_errno;
