@@ -22,8 +22,9 @@ PG_CPPFLAGS = $(if $(filter 1,$(MQ_FAULTS)),-DMQ_FAULTS) \
 WARNINGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -Wno-ignored-attributes $(if $(filter 0,$(WERROR)),,-Werror)
 # the same source gives the same file, in whatever folder it is built
-PG_CFLAGS = $(WARNINGS) -ffile-prefix-map=$(CURDIR)=.
-SHLIB_LINK = -llz4 -lz -lzstd -lsnappy
+# nobody puts himself in between: calls inside the library are direct ones
+PG_CFLAGS = $(WARNINGS) -ffile-prefix-map=$(CURDIR)=. -fno-semantic-interposition
+SHLIB_LINK = -llz4 -lz -lzstd -lsnappy -Wl,-Bsymbolic-functions
 
 EXTRA_CLEAN = .flavour tmp_check $(wildcard */*.bc) $(SELFTESTS) $(FUZZERS)
 

@@ -288,6 +288,9 @@ begin_batch(MqBuilder *builder, MqTimestamp base_timestamp, size_t record_size)
 static int64
 spill_batch(MqBuilder *builder, MqBuilderBatch *batch, MqSpill *spill)
 {
+	/* the header's place: nothing of what the memory held before goes to the file */
+	if (!batch->sealed)
+		memset(batch->data, 0, MQ_BATCH_HEADER_SIZE);
 	mq_file_temp_write(spill->file, batch->data, batch->length, spill->end);
 	batch->spill_position = spill->end;
 	spill->end = TYPEALIGN64(SPILL_ALIGN, spill->end + batch->length);
