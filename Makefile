@@ -21,10 +21,11 @@ PG_CPPFLAGS = $(if $(filter 1,$(MQ_FAULTS)),-DMQ_FAULTS) \
 # what the server's headers and calling conventions ask for is let pass
 WARNINGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -Wno-ignored-attributes $(if $(filter 0,$(WERROR)),,-Werror)
-# the same source gives the same file, in whatever folder it is built
-# nobody puts himself in between: calls inside the library are direct ones
+# the same source gives the same file, in whatever folder it is built; nobody
+# puts himself in between, so calls inside the library are direct ones
 PG_CFLAGS = $(WARNINGS) -ffile-prefix-map=$(CURDIR)=. -fno-semantic-interposition
-SHLIB_LINK = -llz4 -lz -lzstd -lsnappy -Wl,-Bsymbolic-functions
+CODEC_LIBS = -llz4 -lz -lzstd -lsnappy
+SHLIB_LINK = $(CODEC_LIBS) -Wl,-Bsymbolic-functions
 
 EXTRA_CLEAN = .flavour tmp_check $(wildcard */*.bc) $(SELFTESTS) $(FUZZERS)
 
@@ -67,7 +68,7 @@ FUZZERS = $(patsubst %.c,%,$(wildcard selftest/fuzz_*.c))
 SELFTEST_SRCS = $(filter-out selftest/fuzz_%,$(wildcard selftest/*.c)) $(PURE)
 FUZZ_SRCS = $(filter-out selftest/test_% selftest/mq_selftest.c,$(SELFTEST_SRCS))
 PURE_FLAGS = -DFRONTEND -DUSE_ASSERT_CHECKING -Iselftest -g -O1 -fwrapv -fno-strict-aliasing -ffunction-sections -Wl,--gc-sections $(WARNINGS)
-PURE_LIBS = -L'$(pkglibdir)' -lpgcommon -lpgport $(SHLIB_LINK) -lm
+PURE_LIBS = -L'$(pkglibdir)' -lpgcommon -lpgport $(CODEC_LIBS) -lm
 SANITIZE = address,undefined -fno-sanitize-recover=all
 
 ifeq ($(SELFTEST),1)

@@ -101,6 +101,12 @@ mq_file_sync(int fd)
 }
 
 bool
+mq_file_sync_path(const char *path, bool is_dir)
+{
+	abort();
+}
+
+bool
 mq_file_mkdir(const char *path)
 {
 	abort();
