@@ -116,8 +116,12 @@ single()
 					peer=$(tps insert "$c" "$value")
 					ours=$(tps produce "$c" "$value")
 				fi
-				echo "$ours $peer"
-			done | row "produce $bytes B, autocommit, $c clients / INSERT into a bare heap" /s '>= 1.0'
+				echo "$ours $peer $(tps returning "$c" "$value")"
+			done >"$scratch/t/single"
+			cut -d ' ' -f 1,2 "$scratch/t/single" |
+				row "produce $bytes B, autocommit, $c clients / INSERT into a bare heap" /s '>= 1.0'
+			cut -d ' ' -f 1,3 "$scratch/t/single" |
+				row "the same / INSERT ... RETURNING" /s ''
 		done
 	done
 }

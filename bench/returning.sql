@@ -1,0 +1,1 @@
+INSERT INTO bench_heap VALUES (:value::text) RETURNING 0;
