@@ -103,14 +103,13 @@ mq_log_append(MqLog *log, const MqLogConfig *config, uint64 fxid,
 	mq_log_wal_append(&plan);	/* releases the append lock */
 	if (plan.direct)
 		LWLockRelease(&log->sync_lock);
+	if (!plan.extend)
+		spare_range = MQ_LOG_NO_RANGE;
 	MQ_FAULT("append_done");
 
 	/* the WAL writer begins with a large transaction now, so that its commit has less to wait for */
 	if (plan.bytes >= WAL_AHEAD_BYTES)
 		XLogSetAsyncXactLSN(range->end_lsn);
-
-	if (!plan.extend)
-		spare_range = MQ_LOG_NO_RANGE;
 	return plan.n;
 }
 
