@@ -11,6 +11,8 @@
 
 #include "storage/mq_batches.h"
 
+#include "fields.h"
+
 #define MAX_ENTRIES	80			/* more than prune looks at together */
 
 extern int	LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
@@ -26,7 +28,6 @@ static void check_entry(Input *in, uint32 number);
 static void check_search(Input *in, MqBatchesField field, int64 key);
 static void check_prune(Input *in, XLogRecPtr redo);
 static bool read_entries(void *arg, uint32 first, uint32 n, MqDescriptorDisk *out);
-static int64 field_of(const MqDescriptorDisk *d, MqBatchesField field);
 
 
 int
@@ -117,12 +118,4 @@ read_entries(void *arg, uint32 first, uint32 n, MqDescriptorDisk *out)
 		abort();
 	memcpy(out, &in->d[first], sizeof(MqDescriptorDisk) * n);
 	return true;
-}
-
-static int64
-field_of(const MqDescriptorDisk *d, MqBatchesField field)
-{
-	if (field == MQ_BATCHES_BY_NEXT_OFFSET)
-		return (int64) d->offset_delta + d->record_count;
-	return field == MQ_BATCHES_BY_MAX_TIMESTAMP ? d->max_timestamp : (int64) d->end_lsn;
 }

@@ -9,6 +9,7 @@
 
 #include "storage/mq_batches.h"
 
+#include "fields.h"
 #include "mq_selftest.h"
 
 #define SMALL		9			/* entries whose 2^n sets of damage are all tried */
@@ -38,8 +39,8 @@ static void make_identity(MqBatchesIdentity *id);
 static void make_golden(MqDescriptorDisk *d);
 static void make_entries(Entries *e, uint32 count);
 static void damage(Entries *e, uint32 number);
+static void make_damaged(Entries *e, uint32 count, uint32 set);
 static bool read_entries(void *arg, uint32 first, uint32 n, MqDescriptorDisk *out);
-static int64 field_of(const MqDescriptorDisk *d, MqBatchesField field);
 static uint32 walk_search(Entries *e, MqBatchesField field, int64 key);
 static uint32 walk_prune(Entries *e, XLogRecPtr redo);
 static bool prunes_like_a_walk(Entries *e, XLogRecPtr redo);
@@ -215,12 +216,7 @@ check_search(void)
 			{
 				uint32		i;
 
-				make_entries(&e, count);
-				for (i = 0; i < count; i++)
-				{
-					if (set & UINT32_C(1) << i)
-						damage(&e, i);
-				}
+				make_damaged(&e, count, set);
 				for (i = 0; i <= 3 * count; i++)
 				{
 					/* damage hits the stored field, not the key */
@@ -267,12 +263,7 @@ check_prune(void)
 		{
 			uint32		i;
 
-			make_entries(&e, count);
-			for (i = 0; i < count; i++)
-			{
-				if (set & UINT32_C(1) << i)
-					damage(&e, i);
-			}
+			make_damaged(&e, count, set);
 			for (i = 0; i <= 3 * count; i++)
 				wrong += !prunes_like_a_walk(&e, FIRST_LSN + (i / 3) * 100 + i % 3 - 1);
 			wrong += !prunes_like_a_walk(&e, 0);
@@ -389,6 +380,20 @@ damage(Entries *e, uint32 number)
 	d->max_timestamp = number % 2 == 0 ? 0 : PG_INT64_MAX;
 }
 
+/* Those whose bits are set are damaged. */
+static void
+make_damaged(Entries *e, uint32 count, uint32 set)
+{
+	uint32		i;
+
+	make_entries(e, count);
+	for (i = 0; i < count; i++)
+	{
+		if (set & UINT32_C(1) << i)
+			damage(e, i);
+	}
+}
+
 static bool
 read_entries(void *arg, uint32 first, uint32 n, MqDescriptorDisk *out)
 {
@@ -400,14 +405,6 @@ read_entries(void *arg, uint32 first, uint32 n, MqDescriptorDisk *out)
 		return false;
 	memcpy(out, &e->d[first], sizeof(MqDescriptorDisk) * n);
 	return true;
-}
-
-static int64
-field_of(const MqDescriptorDisk *d, MqBatchesField field)
-{
-	if (field == MQ_BATCHES_BY_NEXT_OFFSET)
-		return (int64) d->offset_delta + d->record_count;
-	return field == MQ_BATCHES_BY_MAX_TIMESTAMP ? d->max_timestamp : (int64) d->end_lsn;
 }
 
 static uint32

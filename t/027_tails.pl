@@ -103,8 +103,13 @@ is((values_of('small'))[-1], 'six', 'then all is settled');
 
 kill_process($settler, 'STOP');
 produce($node, 'small', ["last $_"]) foreach (1 .. 5);
+$log = log_end($node);
 crash($node);
 $node->start;
 is(join(',', (values_of('small'))[ -5 .. -1 ]), join(',', map { "last $_" } 1 .. 5), 'a crash loses nothing of it');
+$node->wait_for_log(qr/LOG:  mq_ext: settled 5 batches left undecided in "pg_mq\/[^"]+", 0 of them aborted/, $log);
+$node->safe_psql('postgres', q{SELECT mq.drop_topic('other')});
+$node->wait_for_log(qr/LOG:  mq_ext: removed dropped log "pg_mq\//, $log);
+pass('the server log tells of what was settled and what was removed');
 $node->stop;
 done_testing();
