@@ -172,9 +172,12 @@ follow_settings(TopicEntry *entry)
 void
 mq_topic_open_to_produce(MqTopicUse *use, const char *name)
 {
+	/* what changes while we look must be looked at again */
+	uint64		before = generation;
+
 	use->topic = mq_topic_open(name, RowExclusiveLock, ACL_INSERT);
 	/* a copied row is to be tried again each time */
-	use->generation = ((TopicEntry *) use->topic)->copied ? 0 : generation;
+	use->generation = ((TopicEntry *) use->topic)->copied ? 0 : before;
 	use->lxid = MyProc->lxid;
 	use->subid = GetCurrentSubTransactionId();
 	use->role = GetUserId();

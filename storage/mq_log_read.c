@@ -263,16 +263,24 @@ mq_log_segments(MqLog *log, int *n)
 	MqLogEnd	end;
 	char		dir[MQ_SEGMENT_PATH_MAX];
 	bool		damaged;
+	bool		written;
+	int			save_errno;
 	int			i;
 
 	/* a view shows many logs: one that cannot be looked at must not take the others with it */
 	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
-	(void) mq_log_tail_write(log, WARNING);
+	written = mq_log_tail_write(log, DEBUG1);
+	save_errno = errno;
 	end = log->end;
 	damaged = log->state != MQ_LOG_ACTIVE;
 	LWLockRelease(&log->append_lock);
 
 	mq_segment_dir(dir, &log->key);
+	if (!written)
+	{
+		errno = save_errno;
+		mq_log_file_error("write files in folder", dir, WARNING);
+	}
 	if (!mq_segment_list(&log->key, 0, &list))
 		mq_log_file_error("read folder", dir, WARNING);
 

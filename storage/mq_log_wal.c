@@ -464,7 +464,7 @@ redo_make_log(MqLog *log, const MqLogKey *key, MqOffset log_start)
 		if (!mq_state_create(key, &slots[0], log == NULL))
 			mq_log_file_error("create file", dir, ERROR);
 		/* no slot to carry the mark */
-		if (log == NULL && !mq_segment_sync_parents(key, dir))
+		if (log == NULL && (!mq_file_sync_path(dir, true) || !mq_segment_sync_parents(key, dir)))
 			mq_log_file_error("fsync file", dir, PANIC);
 	}
 	if (log == NULL)

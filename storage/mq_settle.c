@@ -330,6 +330,9 @@ begin_work(SettleWork *work, MqLog *log)
 	{
 		mq_segment_dir(dir, &log->key);
 		fail(work, "write files in folder", dir);
+		/* it may be tried again, whatever the error was; a checkpoint does, too */
+		work->failed = false;
+		work->later = put_off = true;
 	}
 	work->limit = mq_log_get(&log->lso);
 	work->segment = log->settled_segment;
