@@ -13,7 +13,7 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" mq_ext.contr
 MODULE_big = mq_ext
 ROOMS = base storage broker kafka kafka/handlers replication bgworker mq_ext
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(addsuffix /*.c,$(ROOMS)))))
-DATA = $(wildcard mq_ext/install/upgrade/mq_ext--*--*.sql)
+DATA = $(wildcard mq_ext/install/upgrade/mq_ext--*.sql)
 DATA_built = mq_ext--$(EXTVERSION).sql
 
 PG_CPPFLAGS = $(if $(filter 1,$(MQ_FAULTS)),-DMQ_FAULTS) \

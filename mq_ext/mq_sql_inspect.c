@@ -25,7 +25,7 @@
 #include "mq_ext/mq_sql.h"
 
 /* The library's version; equal to default_version in mq_ext.control. */
-#define MQ_EXT_VERSION	"1.0"
+#define MQ_EXT_VERSION	"1.1"
 
 /* Makes the rows of one topic. */
 typedef void (*TopicVisitor) (MqTopic *topic, MqSqlRows *rows);
