@@ -15,6 +15,12 @@
  */
 #include "postgres.h"
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <nmmintrin.h>
+#include <wmmintrin.h>
+#define CRC_THREE_WAYS
+#endif
+
 #include "port/pg_bitutils.h"
 #include "port/pg_bswap.h"
 #include "port/pg_crc32c.h"
@@ -25,12 +31,27 @@
 #define MURMUR2_MULTIPLIER	0x5bd1e995U
 #define MURMUR2_SHIFT		24
 
+/*
+ * Bytes in each of three streams that a long CRC is computed in, and what
+ * takes a CRC that many bytes further, and twice as many: x^(8n - 33) modulo
+ * the polynomial, bits reflected.
+ */
+#define CRC_LONG			2048
+#define CRC_LONG_ONCE		0xa51b6135U
+#define CRC_LONG_TWICE		0x82f89c77U
+#define CRC_SHORT			256
+#define CRC_SHORT_ONCE		0xb9e02b86U
+#define CRC_SHORT_TWICE		0xdd7e3b0cU
+
 /* Where the reader of an absent buffer stands: arithmetic on NULL is undefined. */
 static const uint8 no_bytes[1] = {0};
 
 static uint64 get_unsigned(MqReader *r, int max_bits);
 static uint8 *put_unsigned(uint8 *p, uint64 v);
 static int	unsigned_size(uint64 v);
+#ifdef CRC_THREE_WAYS
+static uint32 crc_three_ways(uint32 crc, const uint8 **data, size_t *len);
+#endif
 
 
 /* Starts reading at data; NULL is an empty buffer. */
@@ -189,13 +210,19 @@ mq_bytes_varlong_size(int64 v)
 	return unsigned_size(((uint64) v << 1) ^ (v < 0 ? PG_UINT64_MAX : 0));
 }
 
+/* The server's own function takes what is left of long data, and all where the processor lacks something. */
 uint32
 mq_bytes_crc32c(const void *data, size_t len)
 {
+	const uint8 *p = data;
 	pg_crc32c	crc;
 
 	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, data, len);
+#ifdef CRC_THREE_WAYS
+	if (len >= 3 * CRC_SHORT && __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("pclmul"))
+		crc = crc_three_ways(crc, &p, &len);
+#endif
+	COMP_CRC32C(crc, p, len);
 	FIN_CRC32C(crc);
 	return (uint32) crc;
 }
@@ -280,3 +307,59 @@ unsigned_size(uint64 v)
 {
 	return (pg_leftmost_one_pos64(v | 1) * 9 + 73) / 64;
 }
+
+#ifdef CRC_THREE_WAYS
+/* The CRC as many bytes further as the factor says. */
+static inline uint64
+__attribute__((target("sse4.2,pclmul")))
+crc_further(uint64 crc, uint32 factor)
+{
+	__m128i		product = _mm_clmulepi64_si128(_mm_cvtsi64_si128((long long) crc),
+											   _mm_cvtsi64_si128(factor), 0);
+
+	return _mm_crc32_u64(0, (uint64) _mm_cvtsi128_si64(product));
+}
+
+/* One block of three streams side by side. */
+static inline uint64
+__attribute__((target("sse4.2,pclmul")))
+crc_block(uint64 crc, const uint8 *p, size_t stream, uint32 once, uint32 twice)
+{
+	uint64		second = 0;
+	uint64		third = 0;
+	size_t		i;
+
+	for (i = 0; i < stream; i += sizeof(uint64))
+	{
+		uint64		a;
+		uint64		b;
+		uint64		c;
+
+		memcpy(&a, p + i, sizeof(a));
+		memcpy(&b, p + stream + i, sizeof(b));
+		memcpy(&c, p + 2 * stream + i, sizeof(c));
+		crc = _mm_crc32_u64(crc, a);
+		second = _mm_crc32_u64(second, b);
+		third = _mm_crc32_u64(third, c);
+	}
+	return crc_further(crc, twice) ^ crc_further(second, once) ^ third;
+}
+
+/*
+ * The processor's instruction takes three cycles for its answer and can begin
+ * another one in each, so three streams are as fast as one.  Takes whole
+ * blocks off the beginning of the data.
+ */
+static uint32
+__attribute__((target("sse4.2,pclmul")))
+crc_three_ways(uint32 crc, const uint8 **data, size_t *len)
+{
+	uint64		result = crc;
+
+	for (; *len >= 3 * CRC_LONG; *data += 3 * CRC_LONG, *len -= 3 * CRC_LONG)
+		result = crc_block(result, *data, CRC_LONG, CRC_LONG_ONCE, CRC_LONG_TWICE);
+	for (; *len >= 3 * CRC_SHORT; *data += 3 * CRC_SHORT, *len -= 3 * CRC_SHORT)
+		result = crc_block(result, *data, CRC_SHORT, CRC_SHORT_ONCE, CRC_SHORT_TWICE);
+	return (uint32) result;
+}
+#endif

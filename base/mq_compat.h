@@ -34,4 +34,13 @@
 #define mq_wait_event_new(name)		((void) (name), (uint32) PG_WAIT_EXTENSION)
 #endif
 
+/* The path keys of an order by one expression that somebody asks for; outer joins no longer matter from 16 on. */
+#if PG_VERSION_NUM >= 160000
+#define mq_build_expression_pathkey(root, expr, opno, relids) \
+	build_expression_pathkey((root), (expr), (opno), (relids), false)
+#else
+#define mq_build_expression_pathkey(root, expr, opno, relids) \
+	build_expression_pathkey((root), (expr), NULL, (opno), (relids), false)
+#endif
+
 #endif							/* MQ_COMPAT_H */

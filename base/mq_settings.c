@@ -51,11 +51,14 @@ int			mq_max_partitions = 1024;
 int			mq_max_inflight_ranges = 8192;
 int			mq_segment_size = 256 * 1024;
 int			mq_append_buffers = 8 * 1024;
+int			mq_retention_check_interval = 5 * 60 * 1000;
 int			mq_min_free_disk = 0;
 bool		mq_allow_missing_logs = false;
 int			mq_max_message_bytes = 1024 * 1024;
 int			mq_max_sql_wait = 1000;
 int			mq_log_min_duration_produce = -1;
+bool		mq_track_io_timing = false;
+bool		mq_require_bound = false;
 int			mq_default_partitions = 1;
 int			mq_transaction_buffer = 8 * 1024;
 
@@ -87,6 +90,13 @@ static const IntSetting int_settings[] = {
 		"The topic option \"segment.bytes\" takes precedence.",
 		&mq_segment_size, 256 * 1024, 64, 1024 * 1024,
 		PGC_SIGHUP, GUC_UNIT_KB
+	},
+	{
+		"mq.retention_check_interval",
+		"Sets the time between two looks for messages that may be removed.",
+		"The topic options \"retention.ms\" and \"retention.bytes\" say which.",
+		&mq_retention_check_interval, 5 * 60 * 1000, 100, INT_MAX,
+		PGC_SIGHUP, GUC_UNIT_MS
 	},
 	{
 		"mq.min_free_disk",
@@ -139,6 +149,20 @@ static const BoolSetting bool_settings[] = {
 		"Offsets and messages of the lost files are gone for good.",
 		&mq_allow_missing_logs, false,
 		PGC_SUSET, 0
+	},
+	{
+		"mq.track_io_timing",
+		"Collects how long appends and reads of log files take.",
+		"Shown as produce_time and read_time in mq.stat_partitions.",
+		&mq_track_io_timing, false,
+		PGC_SUSET, 0
+	},
+	{
+		"mq.require_bound",
+		"Refuses queries that would read the whole log of a topic.",
+		"A SELECT from a topic's table then needs a condition on \"msg_offset\" or \"ts\" that the log can answer.",
+		&mq_require_bound, false,
+		PGC_USERSET, 0
 	}
 };
 

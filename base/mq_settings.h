@@ -17,6 +17,7 @@ extern int	mq_append_buffers;		/* kB, GUC_UNIT_KB, default 8 MB, 0 = off */
 
 /* PGC_SIGHUP */
 extern int	mq_segment_size;		/* kB, GUC_UNIT_KB, default 256 MB, 64 kB..1 GB */
+extern int	mq_retention_check_interval;	/* ms, default 5 min */
 
 /* PGC_SUSET */
 extern int	mq_min_free_disk;		/* kB, GUC_UNIT_KB, 0 = off (default) */
@@ -24,8 +25,10 @@ extern bool mq_allow_missing_logs;	/* default off */
 extern int	mq_max_message_bytes;	/* bytes, GUC_UNIT_BYTE, default 1 MB, 1 kB..16 MB less the batch overhead */
 extern int	mq_max_sql_wait;		/* ms, default 1 s, 0..1 h */
 extern int	mq_log_min_duration_produce;	/* ms, -1 = off (default) */
+extern bool mq_track_io_timing; /* default off */
 
 /* PGC_USERSET */
+extern bool mq_require_bound;		/* default off */
 extern int	mq_default_partitions;	/* 1..16384, default 1 */
 extern int	mq_transaction_buffer;	/* kB, GUC_UNIT_KB, default 8 MB, 64 kB.. */
 

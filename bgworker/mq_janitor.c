@@ -1,9 +1,9 @@
 /*
  * mq_janitor.c
- *	  The worker that looks after files: space ahead and behind, drops, the sweep.
+ *	  The worker that looks after files: space ahead and behind, retention, drops, the sweep.
  *
- * A standby gets its files by redo, so there the janitor only waits for
- * promotion.  What it does on a primary is storage's work, in shares small
+ * A standby gets its files by redo, so there the janitor only removes what
+ * redo says is gone, when no reader needs it any more.  What it does on a primary is storage's work, in shares small
  * enough to look at interrupts in between; here is decided when.
  *
  * Folders of databases that no longer exist are found by looking into
@@ -25,8 +25,11 @@
 #include "utils/relcache.h"
 #include "utils/snapmgr.h"
 
+#include "base/mq_settings.h"
 #include "bgworker/mq_worker.h"
 #include "storage/mq_log.h"
+#include "storage/mq_log_start.h"
+#include "storage/mq_log_retain.h"
 
 /* All in milliseconds. */
 #define MQ_JANITOR_LOOK		5000
@@ -34,15 +37,20 @@
 #define MQ_JANITOR_RETRY	10000	/* when something could not be removed */
 #define MQ_JANITOR_SWEEP	(5 * 60 * 1000)
 
-/* By mq_worker_clock(): when the next sweep is due though nobody asks for it. */
+#define MQ_JANITOR_READERS	200		/* when files wait for readers to end */
+
+/* By mq_worker_clock(): when the next sweep is due though nobody asks for it, and the next retention. */
 static int64 next_sweep = 0;
+static int64 last_retention = 0;
 
 PGDLLEXPORT void mq_janitor_main(Datum arg) pg_attribute_noreturn();
 
 static void janitor_start(void);
 static void janitor_stop(void);
 static long janitor_tick(void);
+static long time_left(bool failed);
 static void sweep(void);
+static void retain(void);
 static bool database_exists(Oid dboid);
 
 static const MqWorker janitor = {
@@ -76,23 +84,55 @@ janitor_tick(void)
 {
 	bool		more;
 	bool		failed;
+	bool		left;
 
+	mq_worker_report("removing old segments");
+	left = mq_log_start_clean_all();
+	mq_worker_report(NULL);
 	if (RecoveryInProgress())
-		return MQ_JANITOR_LOOK;
+		return left ? MQ_JANITOR_READERS : MQ_JANITOR_LOOK;
 
 	if (mq_log_database_sweep_wanted() || mq_worker_clock() >= next_sweep)
 		sweep();
 	mq_worker_report("preparing segments");
 	more = mq_log_prepare_ahead();
+	mq_log_start_note_configs();
 	mq_worker_report("giving space back");
 	mq_log_trim_closed();
 	mq_worker_report("dropping files");
 	failed = mq_log_drop_pending();
+	if (mq_worker_clock() - last_retention >= mq_retention_check_interval)
+		retain();
 	mq_worker_report(NULL);
+	if (failed)
+		mq_worker_waits("waiting to remove files again");
+	else if (left)
+		mq_worker_waits("waiting for readers of old segments");
 
 	if (more)
 		return MQ_JANITOR_AGAIN;
-	return Max(0, Min(failed ? MQ_JANITOR_RETRY : MQ_JANITOR_LOOK, next_sweep - mq_worker_clock()));
+	return left ? MQ_JANITOR_READERS : time_left(failed);
+}
+
+static long
+time_left(bool failed)
+{
+	int64		wait = failed ? MQ_JANITOR_RETRY : MQ_JANITOR_LOOK;
+
+	wait = Min(wait, next_sweep - mq_worker_clock());
+	wait = Min(wait, last_retention + mq_retention_check_interval - mq_worker_clock());
+	return (long) Max(0, wait);
+}
+
+/* In one transaction, because its end unpins what an error leaves pinned. */
+static void
+retain(void)
+{
+	mq_worker_report("applying retention");
+	last_retention = mq_worker_clock(); /* it may raise */
+	mq_worker_begin();
+	(void) mq_log_retain_all();
+	mq_worker_commit();
 }
 
 /*

@@ -113,6 +113,7 @@ launcher_tick(void)
 
 	for (i = 0; i < lengthof(children); i++)
 		complete &= keep_running(&children[i]);
+	mq_worker_waits(complete ? "waiting for a worker to end" : "waiting to start a worker");
 	return complete ? MQ_LAUNCHER_LOOK : MQ_LAUNCHER_RETRY;
 }
 

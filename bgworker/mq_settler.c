@@ -110,6 +110,7 @@ watch_for_sleepers(void)
 {
 	if (!mq_notify_anyone())
 		return MQ_SETTLER_STANDBY_IDLE;
+	mq_worker_waits("waiting for transactions to be replayed");
 	return mq_log_wake_standby() ? MQ_SETTLER_STANDBY_LOOK : MQ_SETTLER_STANDBY_IDLE;
 }
 
@@ -121,9 +122,15 @@ watch_for_sleepers(void)
 static bool
 publish_flushed(void)
 {
+	bool		more;
+
+	mq_worker_waits("gathering asynchronous commits");
 	mq_worker_pause(next_flush - mq_worker_clock());
 	next_flush = mq_worker_clock() + MQ_SETTLER_FLUSH;
-	return mq_log_publish_flushed();
+	mq_worker_waits("flushing WAL");
+	more = mq_log_publish_flushed();
+	mq_worker_waits(NULL);
+	return more;
 }
 
 /* Settles if it is time; returns the milliseconds until it is again. */
@@ -134,14 +141,17 @@ settle(void)
 
 	if (mq_log_is_closed() || (held == NULL && recovery_seen && !mq_settle_pending()))
 		return MQ_SETTLER_IDLE;
-	if (now < next_round)
-		return next_round - now;
-
-	next_round = now + MQ_SETTLER_ROUND;
-	if (!settle_round())
-		return MQ_SETTLER_ROUND;
-	let_go();
-	return MQ_SETTLER_IDLE;
+	if (now >= next_round)
+	{
+		next_round = now + MQ_SETTLER_ROUND;
+		if (settle_round())
+		{
+			let_go();
+			return MQ_SETTLER_IDLE;
+		}
+	}
+	mq_worker_waits("waiting for the next round");
+	return next_round - now;
 }
 
 /*

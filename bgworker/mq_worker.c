@@ -17,8 +17,13 @@
  * start.  So a new launcher finds the workers that an old one started, and if
  * two processes of one kind are started the second leaves again.
  *
+ * What a worker does, how long it has worked and how it failed last stands
+ * there too, for mq.stat_workers.
+ *
  * Locking: a spinlock around the table of places, held for a few
- * instructions, never while a latch is set.
+ * instructions, never while a latch is set.  Texts of what a worker does are
+ * constants of this library, which all processes have at the same address;
+ * the worker sets them without a lock.
  */
 #include "postgres.h"
 
@@ -46,6 +51,7 @@
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
 #include "utils/timeout.h"
+#include "utils/timestamp.h"
 
 #include "base/mq_waits.h"
 #include "bgworker/mq_worker.h"
@@ -62,6 +68,12 @@ typedef struct MqWorkerPlaceShared
 {
 	pid_t		pid;			/* 0 = nobody */
 	Latch	   *latch;
+	const char *volatile activity;	/* NULL = idle */
+	const char *volatile reason;	/* NULL = see activity */
+	int64		starts;
+	int64		busy_usec;
+	TimestampTz last_error_at;
+	char		last_error[MQ_WORKER_ERROR_MAX];
 } MqWorkerPlaceShared;
 
 typedef struct MqWorkerShared
@@ -78,12 +90,18 @@ static const MqWorker *me = NULL;
 /* Memory of one tick. */
 static MemoryContext tick_context = NULL;
 
+/* When the tick began, zero between two; and how long it has paused. */
+static instr_time tick_start;
+static int64 paused_usec = 0;
+
 static void set_signals(void);
 static void set_settings(void);
 static bool claim_place(void);
 static void leave(int code, Datum arg);
 static void recover_from_error(void);
+static void note_error(void);
 static void run_tick(void);
+static void end_tick(void);
 static void handle_interrupts(void);
 static void doze(int events, long ms);
 
@@ -118,6 +136,8 @@ mq_worker_report(const char *activity)
 {
 	static const char *shown = "";
 
+	shared->places[me->kind].activity = activity;
+	shared->places[me->kind].reason = NULL;
 	if (activity == shown)
 		return;
 	shown = activity;
@@ -134,17 +154,29 @@ mq_worker_report(const char *activity)
 }
 
 void
+mq_worker_waits(const char *reason)
+{
+	shared->places[me->kind].reason = reason;
+}
+
+void
 mq_worker_pause(long ms)
 {
 	int64		end = mq_worker_clock() + ms;
 	int64		left = ms;
+	instr_time	start;
+	instr_time	now;
 
+	INSTR_TIME_SET_CURRENT(start);
 	while (left > 0)
 	{
 		doze(WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(left, MQ_WORKER_PAUSE_SLICE));
 		handle_interrupts();
 		left = end - mq_worker_clock();
 	}
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, start);
+	paused_usec += INSTR_TIME_GET_MICROSEC(now);
 }
 
 int64
@@ -180,6 +212,39 @@ mq_worker_is_running(MqWorkerKind kind)
 	running = (shared->places[kind].pid != 0);
 	SpinLockRelease(&shared->mutex);
 	return running;
+}
+
+const char *
+mq_worker_type(MqWorkerKind kind)
+{
+	switch (kind)
+	{
+		case MQ_WORKER_LAUNCHER:
+			return "launcher";
+		case MQ_WORKER_JANITOR:
+			return "janitor";
+		case MQ_WORKER_SETTLER:
+			return "settler";
+	}
+	return "unknown";
+}
+
+void
+mq_worker_info(MqWorkerKind kind, MqWorkerInfo *info)
+{
+	MqWorkerPlaceShared *place = &shared->places[kind];
+
+	SpinLockAcquire(&shared->mutex);
+	info->pid = place->pid;
+	info->active = place->activity != NULL;
+	info->reason = place->reason != NULL ? place->reason : place->activity;
+	info->busy_usec = place->busy_usec;
+	info->restarts = Max(place->starts - 1, 0);
+	info->last_error_at = place->last_error_at;
+	memcpy(info->last_error, place->last_error, MQ_WORKER_ERROR_MAX);
+	SpinLockRelease(&shared->mutex);
+	if (info->reason == NULL)
+		info->reason = "waiting for work";
 }
 
 Size
@@ -248,6 +313,7 @@ claim_place(void)
 	{
 		place->pid = MyProcPid;
 		place->latch = MyLatch;
+		place->starts++;
 		claimed = true;
 	}
 	SpinLockRelease(&shared->mutex);
@@ -271,6 +337,7 @@ leave(int code, Datum arg)
 	SpinLockAcquire(&shared->mutex);
 	place->pid = 0;
 	place->latch = NULL;
+	place->activity = place->reason = NULL;
 	launcher = shared->places[MQ_WORKER_LAUNCHER].latch;
 	SpinLockRelease(&shared->mutex);
 
@@ -303,12 +370,30 @@ recover_from_error(void)
 	mq_log_release();
 
 	MemoryContextSwitchTo(tick_context);
+	MemoryContextReset(tick_context);
+	note_error();
 	FlushErrorState();
 	MemoryContextReset(tick_context);
 	RESUME_INTERRUPTS();
 
+	end_tick();
 	mq_worker_report(NULL);
+	mq_worker_waits("pausing after an error");
 	mq_worker_pause(MQ_WORKER_ERROR_PAUSE);
+}
+
+/* The memory of ticks is empty, so that the copy fits what it always keeps. */
+static void
+note_error(void)
+{
+	MqWorkerPlaceShared *place = &shared->places[me->kind];
+	ErrorData  *error = CopyErrorData();
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&shared->mutex);
+	strlcpy(place->last_error, error->message != NULL ? error->message : "", MQ_WORKER_ERROR_MAX);
+	place->last_error_at = now;
+	SpinLockRelease(&shared->mutex);
 }
 
 /* One tick and the sleep after it. */
@@ -319,7 +404,11 @@ run_tick(void)
 
 	handle_interrupts();
 	MemoryContextSwitchTo(tick_context);
+	mq_worker_waits(NULL);
+	paused_usec = 0;
+	INSTR_TIME_SET_CURRENT(tick_start);
 	ms = me->tick();
+	end_tick();
 	MemoryContextSwitchTo(tick_context);
 	MemoryContextReset(tick_context);
 
@@ -330,6 +419,22 @@ run_tick(void)
 	if (ms > 0)
 		doze(WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms);
 	ResetLatch(MyLatch);
+}
+
+/* Adds the time of the tick to what this kind of worker has worked. */
+static void
+end_tick(void)
+{
+	instr_time	now;
+
+	if (INSTR_TIME_IS_ZERO(tick_start))
+		return;
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, tick_start);
+	INSTR_TIME_SET_ZERO(tick_start);
+	SpinLockAcquire(&shared->mutex);
+	shared->places[me->kind].busy_usec += INSTR_TIME_GET_MICROSEC(now) - paused_usec;
+	SpinLockRelease(&shared->mutex);
 }
 
 /*

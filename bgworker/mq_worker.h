@@ -7,6 +7,8 @@
 #ifndef MQ_WORKER_H
 #define MQ_WORKER_H
 
+#include "datatype/timestamp.h"
+
 typedef enum MqWorkerKind
 {
 	MQ_WORKER_LAUNCHER,
@@ -41,6 +43,12 @@ extern void mq_worker_run(const MqWorker *worker) pg_attribute_noreturn();
 /* Shows in pg_stat_activity and ps what is being done; a string constant, NULL = idle. */
 extern void mq_worker_report(const char *activity);
 
+/*
+ * Shows in mq.stat_workers alone what the tick, or the sleep after it, waits
+ * for; a string constant.  Good until the next tick or report.
+ */
+extern void mq_worker_waits(const char *reason);
+
 /* Sleeps although the latch may be set; interrupts are handled.  May raise FATAL and exit. */
 extern void mq_worker_pause(long ms);
 
@@ -53,6 +61,23 @@ extern void mq_worker_commit(void);
 
 /* called by the launcher */
 extern bool mq_worker_is_running(MqWorkerKind kind);
+
+/* called by views */
+#define MQ_WORKER_ERROR_MAX	256
+
+typedef struct MqWorkerInfo
+{
+	int			pid;			/* 0 = none */
+	bool		active;
+	const char *reason;			/* what it does or waits for */
+	int64		busy_usec;		/* in ticks, without their pauses */
+	int64		restarts;
+	TimestampTz last_error_at;	/* 0 = there was none */
+	char		last_error[MQ_WORKER_ERROR_MAX];	/* may end within a character */
+} MqWorkerInfo;
+
+extern const char *mq_worker_type(MqWorkerKind kind);
+extern void mq_worker_info(MqWorkerKind kind, MqWorkerInfo *info);
 
 /* shared memory */
 extern Size mq_worker_shmem_size(void);

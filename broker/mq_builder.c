@@ -56,6 +56,7 @@ mq_builder_create(MemoryContext context, const MqTopic *topic, int32 partition)
 	mq_topic_key(topic, partition, &builder->key);
 	strlcpy(builder->topic, topic->name, sizeof(builder->topic));
 	builder->config = topic->log;
+	builder->config.tentative = topic->changed_here;
 	builder->codec = topic->codec;
 	builder->batch_size = topic->batch_size;
 	builder->log_append_time = topic->log_append_time;
@@ -94,6 +95,7 @@ mq_builder_cut(MqBuilder *builder, int level)
 		mark = &builder->marks[--builder->nmarks];
 	if (mark == NULL)
 		return 0;
+	builder->calls = mark->calls;
 	while (builder->n > mark->batch + (mark->count > 0 ? 1 : 0))
 	{
 		builder->n--;
@@ -352,6 +354,7 @@ push_mark(MqBuilder *builder, int level)
 	}
 	mark = &builder->marks[builder->nmarks++];
 	mark->level = level;
+	mark->calls = builder->calls;
 	if (batch != NULL)
 	{
 		mark->batch = builder->n - 1;

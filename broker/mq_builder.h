@@ -34,6 +34,7 @@ typedef struct MqBuilderMark
 	int32		length;
 	int32		count;
 	MqTimestamp max_timestamp;
+	int64		calls;
 } MqBuilderMark;
 
 /* The temporary file of a transaction, once it has one. */
@@ -56,6 +57,7 @@ typedef struct MqBuilder
 	MqBuilderBatch *batches;
 	int			n;
 	int			room;
+	int64		calls;			/* that put something here first; for the statistics */
 	MqBuilderMark *marks;
 	int			nmarks;
 	int			marks_room;

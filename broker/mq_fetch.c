@@ -22,14 +22,11 @@
 
 #include "base/mq_errors.h"
 #include "broker/mq_fetch.h"
+#include "broker/mq_life.h"
 #include "broker/mq_notify.h"
 #include "broker/mq_produce.h"
-#include "storage/mq_codec.h"
-#include "storage/mq_segment.h"
-
-/* No honest batch of 16 MiB grows beyond this; a bomb would. */
-#define MAX_PAYLOAD		(64 * 1024 * 1024)
-#define FIRST_PAYLOAD	(256 * 1024)
+#include "storage/mq_payload.h"
+#include "storage/mq_stat.h"
 
 /* One walk over a partition's batches, and the memory it decompresses into. */
 typedef struct Walk
@@ -38,8 +35,7 @@ typedef struct Walk
 	MqFetchSink sink;
 	void	   *arg;
 	MqTimestamp since;			/* batches with older records only are passed over */
-	uint8	   *buffer;
-	size_t		buffer_size;
+	MqPayload	memory;
 } Walk;
 
 /* How far a fetch has come in one partition. */
@@ -58,27 +54,24 @@ typedef struct Fetch
 	Walk		walk;
 	Cursor	   *cursors;
 	int			ncursors;
-	int		   *tag_lens;
+	MqFetchTags tags;
 	int64		given;
 	int64		bytes;
 	bool		full;
+	bool		counted;		/* the call is in the statistics */
+	MqStatOut	out;			/* of the partition in hand */
 } Fetch;
 
 static void begin_fetch(Fetch *fetch);
 static void fetch_round(Fetch *fetch);
 static void fetch_partition(Fetch *fetch, Cursor *cursor, int32 partition);
 static bool take_record(void *arg, int32 partition, const MqRecord *record);
-static bool has_tag(const Fetch *fetch, const MqRecord *record);
 static bool wait_for_more(Fetch *fetch, long timeout_ms);
 static void end_fetch(Fetch *fetch);
 static void init_walk(Walk *walk, MqLogDamage damage, MqFetchSink sink, void *arg);
 static bool walk_log(Walk *walk, MqLog *log, MqOffset from, MqOffset limit);
 static bool walk_batch(Walk *walk, MqLog *log, const MqLogBatchView *view,
 					   MqOffset from, MqOffset limit);
-static MqBatchStatus open_payload(Walk *walk, const MqLogBatchView *view,
-								  const uint8 **payload, size_t *len);
-static void report_damage(const Walk *walk, MqLog *log, const MqLogBatchView *view,
-						  MqBatchStatus status);
 static bool note_first(void *arg, int32 partition, const MqRecord *record);
 
 int64
@@ -131,8 +124,7 @@ mq_fetch_walk(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damage,
 
 	init_walk(&walk, damage, sink, arg);
 	walk_log(&walk, log, from, limit);
-	if (walk.buffer != NULL)
-		pfree(walk.buffer);
+	mq_payload_free(&walk.memory);
 }
 
 /*
@@ -153,8 +145,7 @@ mq_fetch_offset_at(MqLog *log, MqTimestamp ts)
 	init_walk(&walk, MQ_LOG_DAMAGE_SKIP, note_first, &first);
 	walk.since = ts;
 	walk_log(&walk, log, Max(from, offsets.log_start), offsets.lso);
-	if (walk.buffer != NULL)
-		pfree(walk.buffer);
+	mq_payload_free(&walk.memory);
 	return first.offset;
 }
 
@@ -163,6 +154,29 @@ mq_fetch_is_tag(const MqHeader *header)
 {
 	return header->key_len == MQ_FETCH_TAG_KEY_LEN &&
 		memcmp(header->key, MQ_FETCH_TAG_KEY, MQ_FETCH_TAG_KEY_LEN) == 0;
+}
+
+bool
+mq_fetch_has_tag(const MqFetchTags *tags, const MqRecord *record)
+{
+	MqReader	reader;
+	MqHeader	header;
+	int			left = record->header_count;
+	int			i;
+
+	mq_bytes_reader(&reader, record->headers, record->headers_len);
+	while (left-- > 0 && mq_batch_next_header(&reader, &header))
+	{
+		if (!mq_fetch_is_tag(&header) || header.value == NULL)
+			continue;
+		for (i = 0; i < tags->n; i++)
+		{
+			if (header.value_len == tags->lens[i] &&
+				memcmp(header.value, tags->tags[i], header.value_len) == 0)
+				return true;
+		}
+	}
+	return false;
 }
 
 static void
@@ -177,9 +191,11 @@ begin_fetch(Fetch *fetch)
 	fetch->cursors = palloc0(fetch->ncursors * sizeof(Cursor));
 	if (request->tags != NULL)
 	{
-		fetch->tag_lens = palloc(request->ntags * sizeof(int));
+		fetch->tags.tags = request->tags;
+		fetch->tags.n = request->ntags;
+		fetch->tags.lens = palloc(request->ntags * sizeof(int));
 		for (i = 0; i < request->ntags; i++)
-			fetch->tag_lens[i] = strlen(request->tags[i]);
+			fetch->tags.lens[i] = strlen(request->tags[i]);
 	}
 }
 
@@ -208,6 +224,7 @@ fetch_partition(Fetch *fetch, Cursor *cursor, int32 partition)
 
 		mq_topic_key(request->topic, partition, &key);
 		cursor->log = mq_log_open(&key);
+		mq_life_configure(request->topic, partition, cursor->log);
 	}
 	mq_log_offsets(cursor->log, &offsets);
 	if (!cursor->started)
@@ -222,6 +239,10 @@ fetch_partition(Fetch *fetch, Cursor *cursor, int32 partition)
 		walk_log(&fetch->walk, cursor->log, cursor->next, offsets.lso);
 		cursor->next = offsets.lso;
 	}
+	fetch->out.calls = fetch->counted ? 0 : 1;
+	fetch->counted = true;
+	mq_stat_count_out(cursor->log, &fetch->out);
+	memset(&fetch->out, 0, sizeof(fetch->out));
 	if (request->max_wait_ms <= 0)
 	{
 		mq_log_unpin(cursor->log);
@@ -237,8 +258,11 @@ take_record(void *arg, int32 partition, const MqRecord *record)
 	const MqFetchRequest *request = fetch->request;
 	int64		size;
 
-	if (request->tags != NULL && !has_tag(fetch, record))
+	if (request->tags != NULL && !mq_fetch_has_tag(&fetch->tags, record))
+	{
+		fetch->out.filtered++;
 		return true;
+	}
 
 	size = (int64) record->headers_len;
 	if (record->key != NULL)
@@ -252,32 +276,11 @@ take_record(void *arg, int32 partition, const MqRecord *record)
 	}
 	fetch->given++;
 	fetch->bytes += size;
+	fetch->out.messages++;
+	fetch->out.bytes += size;
 	if (!fetch->sink(fetch->arg, partition, record) || fetch->given >= request->max_messages)
 		fetch->full = true;
 	return !fetch->full;
-}
-
-static bool
-has_tag(const Fetch *fetch, const MqRecord *record)
-{
-	MqReader	reader;
-	MqHeader	header;
-	int			left = record->header_count;
-	int			i;
-
-	mq_bytes_reader(&reader, record->headers, record->headers_len);
-	while (left-- > 0 && mq_batch_next_header(&reader, &header))
-	{
-		if (!mq_fetch_is_tag(&header) || header.value == NULL)
-			continue;
-		for (i = 0; i < fetch->request->ntags; i++)
-		{
-			if (header.value_len == fetch->tag_lens[i] &&
-				memcmp(header.value, fetch->request->tags[i], header.value_len) == 0)
-				return true;
-		}
-	}
-	return false;
 }
 
 /* Sleeps until one of the partitions has passed its cursor; false when the time is over. */
@@ -315,10 +318,9 @@ end_fetch(Fetch *fetch)
 			mq_log_unpin(fetch->cursors[i].log);
 	}
 	pfree(fetch->cursors);
-	if (fetch->tag_lens != NULL)
-		pfree(fetch->tag_lens);
-	if (fetch->walk.buffer != NULL)
-		pfree(fetch->walk.buffer);
+	if (fetch->tags.lens != NULL)
+		pfree(fetch->tags.lens);
+	mq_payload_free(&fetch->walk.memory);
 }
 
 static void
@@ -369,7 +371,7 @@ walk_batch(Walk *walk, MqLog *log, const MqLogBatchView *view, MqOffset from, Mq
 	MqRecord	record;
 	MqBatchStatus status;
 
-	status = open_payload(walk, view, &payload, &len);
+	status = mq_payload_open(&walk->memory, view->data, &view->info, &payload, &len);
 	if (status == MQ_BATCH_OK)
 	{
 		mq_batch_iter(&it, &view->info, payload, len);
@@ -384,71 +386,8 @@ walk_batch(Walk *walk, MqLog *log, const MqLogBatchView *view, MqOffset from, Mq
 		}
 	}
 	if (status != MQ_BATCH_OK)
-		report_damage(walk, log, view, status);
+		mq_log_report_batch(log, view, walk->damage, status);
 	return true;
-}
-
-/* The records' bytes: those of the batch, or what they decompress to. */
-static MqBatchStatus
-open_payload(Walk *walk, const MqLogBatchView *view, const uint8 **payload, size_t *len)
-{
-	const uint8 *packed = view->data + MQ_BATCH_HEADER_SIZE;
-	size_t		packed_len = view->info.total_length - MQ_BATCH_HEADER_SIZE;
-	MqCodec		codec = mq_batch_codec(&view->info);
-	size_t		wanted;
-
-	if (codec == MQ_CODEC_NONE)
-	{
-		*payload = packed;
-		*len = packed_len;
-		return MQ_BATCH_OK;
-	}
-
-	wanted = Max(walk->buffer_size, FIRST_PAYLOAD);
-	for (;;)
-	{
-		MqBatchStatus status;
-
-		if (walk->buffer_size < wanted)
-		{
-			if (walk->buffer != NULL)
-				pfree(walk->buffer);
-			walk->buffer = palloc(wanted);
-			walk->buffer_size = wanted;
-		}
-		*len = walk->buffer_size;
-		status = mq_codec_decompress(codec, packed, packed_len, walk->buffer, len);
-		if (status != MQ_BATCH_TOO_LARGE || walk->buffer_size >= MAX_PAYLOAD)
-		{
-			*payload = walk->buffer;
-			return status;
-		}
-		wanted = Min(walk->buffer_size * 4, MAX_PAYLOAD);
-	}
-}
-
-static void
-report_damage(const Walk *walk, MqLog *log, const MqLogBatchView *view, MqBatchStatus status)
-{
-	char		dir[MQ_SEGMENT_PATH_MAX];
-
-	if (status == MQ_BATCH_NO_MEMORY)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory"),
-				 errdetail("Failed while decompressing a record batch of %d bytes.",
-						   view->info.total_length)));
-
-	mq_segment_dir(dir, mq_log_key(log));
-	ereport(walk->damage == MQ_LOG_DAMAGE_SKIP ? WARNING : ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("could not decode the record batch at offset %lld in \"%s\": %s",
-					(long long) view->info.base_offset, dir, mq_batch_status_text(status)),
-			 errdetail("The batch of %d bytes holds offsets %lld to %lld.",
-					   view->info.total_length, (long long) view->info.base_offset,
-					   (long long) view->info.base_offset + view->info.last_offset_delta),
-			 walk->damage == MQ_LOG_DAMAGE_SKIP ? 0 :
-			 errhint("Read around it with on_damage => 'skip'.")));
 }
 
 /* Sink: remembers the first record that is not older than the one asked for. */

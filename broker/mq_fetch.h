@@ -51,4 +51,14 @@ extern MqOffset mq_fetch_offset_at(MqLog *log, MqTimestamp ts);
 /* Does the header name a tag? */
 extern bool mq_fetch_is_tag(const MqHeader *header);
 
+/* Tags that are looked for, in UTF-8.  Has the record any of them? */
+typedef struct MqFetchTags
+{
+	const char *const *tags;
+	int		   *lens;
+	int			n;
+} MqFetchTags;
+
+extern bool mq_fetch_has_tag(const MqFetchTags *tags, const MqRecord *record);
+
 #endif							/* MQ_FETCH_H */

@@ -18,7 +18,9 @@
 #include "utils/memutils.h"
 
 #include "broker/mq_produce.h"
+#include "broker/mq_topic_retired.h"
 #include "broker/mq_xact.h"
+#include "storage/mq_stat.h"
 
 /* Where this session's records without a key go. */
 typedef struct StickyEntry
@@ -28,9 +30,20 @@ typedef struct StickyEntry
 	int32		bytes;			/* gone there so far */
 } StickyEntry;
 
+/* What is known of a record while errors in handling it are watched. */
+typedef struct Watch
+{
+	ErrorContextCallback callback;
+	const MqTopic *topic;
+	const MqRecord *record;
+	int32		partition;
+} Watch;
+
 static HTAB *sticky = NULL;
 static StickyEntry *last_sticky = NULL;
 
+static inline void begin_watch(Watch *watch, const MqTopic *topic, const MqRecord *record, int32 partition);
+static void count_refused(void *arg);
 static int32 choose_partition(const MqTopic *topic, const MqRecord *record);
 static int32 sticky_partition(const MqTopic *topic, int32 bytes);
 static void prepare_record(const MqTopic *topic, MqRecord *record);
@@ -38,22 +51,36 @@ static void fill_positions(MqBuilder *const *builders, int nbuilders, const int3
 						   int n, MqProduced *positions);
 
 int32
-mq_produce_partition_for(const uint8 *key, int32 key_len, int32 partitions)
+mq_produce_partition_for(const MqTopic *topic, const uint8 *key, int32 key_len)
 {
-	return (int32) (mq_bytes_murmur2(key, key_len) & 0x7fffffff) % partitions;
+	int32		n = (int32) (mq_bytes_murmur2(key, key_len) & 0x7fffffff) % mq_topic_retired_rest(topic);
+
+	return likely(topic->nretired == 0) ? n : mq_topic_retired_nth(topic, n);
 }
 
 int32
 mq_produce_record(MqTopic *topic, MqRecord *record, int32 partition)
 {
+	partition = mq_produce_further(topic, record, partition);
+	mq_xact_count_call();
+	return partition;
+}
+
+int32
+mq_produce_further(MqTopic *topic, MqRecord *record, int32 partition)
+{
+	Watch		watch;
+
+	begin_watch(&watch, topic, record, partition);
 	prepare_record(topic, record);
 	if (partition == MQ_PARTITION_ANY)
 		partition = choose_partition(topic, record);
 	else
-		mq_topic_check_partition(topic, partition);
+		mq_topic_check_writable(topic, partition);
 	if (!topic->ever_written)
 		mq_topic_mark_written(topic);
 	mq_xact_add_record(topic, partition, record);
+	error_context_stack = watch.callback.previous;
 	return partition;
 }
 
@@ -66,6 +93,7 @@ mq_produce_now(MqTopic *topic, MqRecord *records, const int32 *partitions,
 	int32	   *builder_of;		/* by record */
 	int32	   *numbers;		/* by partition: 0 = none yet, else its builder's number plus one */
 	int			nbuilders = 0;
+	Watch		watch;
 	int			i;
 
 	if (n == 0)
@@ -87,11 +115,13 @@ mq_produce_now(MqTopic *topic, MqRecord *records, const int32 *partitions,
 		int32		partition = partitions != NULL ? partitions[i] : MQ_PARTITION_ANY;
 
 		CHECK_FOR_INTERRUPTS();
+		begin_watch(&watch, topic, &records[i], partition);
 		prepare_record(topic, &records[i]);
 		if (partition != MQ_PARTITION_ANY)
-			mq_topic_check_partition(topic, partition);
+			mq_topic_check_writable(topic, partition);
 		else
 			partition = choose_partition(topic, &records[i]);
+		error_context_stack = watch.callback.previous;
 		if (numbers[partition] == 0)
 		{
 			builders[nbuilders] = mq_builder_create(CurrentMemoryContext, topic, partition);
@@ -100,6 +130,7 @@ mq_produce_now(MqTopic *topic, MqRecord *records, const int32 *partitions,
 		builder_of[i] = numbers[partition] - 1;
 		mq_builder_add(builders[builder_of[i]], &records[i], 1, &spill);
 	}
+	builders[0]->calls = 1;
 	if (!topic->ever_written)
 		mq_topic_mark_written(topic);
 	mq_xact_append_now(builders, nbuilders);
@@ -112,13 +143,41 @@ mq_produce_last(int *n)
 	return mq_xact_last_produced(n);
 }
 
+/* Until error_context_stack is set back, messages that are refused are counted. */
+static inline void
+begin_watch(Watch *watch, const MqTopic *topic, const MqRecord *record, int32 partition)
+{
+	watch->topic = topic;
+	watch->record = record;
+	watch->partition = partition;
+	watch->callback.previous = error_context_stack;
+	watch->callback.callback = count_refused;
+	watch->callback.arg = watch;
+	error_context_stack = &watch->callback;
+}
+
+/* A message that had not got a partition yet is counted where its key leads, without a key at the first. */
+static void
+count_refused(void *arg)
+{
+	const Watch *watch = arg;
+	const MqTopic *topic = watch->topic;
+	int32		partition = watch->partition;
+	MqLogKey	key;
+
+	if (partition == MQ_PARTITION_ANY && watch->record->key != NULL && mq_topic_retired_rest(topic) > 0)
+		partition = mq_produce_partition_for(topic, watch->record->key, watch->record->key_len);
+	mq_topic_key(topic, Max(partition, 0), &key);
+	mq_stat_count_error(&key);
+}
+
 static int32
 choose_partition(const MqTopic *topic, const MqRecord *record)
 {
 	if (topic->partitions == 1)
 		return 0;
 	if (record->key != NULL)
-		return mq_produce_partition_for(record->key, record->key_len, topic->partitions);
+		return mq_produce_partition_for(topic, record->key, record->key_len);
 	return sticky_partition(topic, record->value_len + record->headers_len + 16);
 }
 
@@ -142,14 +201,16 @@ sticky_partition(const MqTopic *topic, int32 bytes)
 		entry = hash_search(sticky, &topic->uuid, HASH_ENTER, &found);
 		last_sticky = entry;
 	}
-	if (!found || entry->bytes >= topic->batch_size || entry->partition >= topic->partitions)
+	if (!found || entry->bytes >= topic->batch_size || entry->partition >= topic->partitions ||
+		(topic->nretired > 0 && mq_topic_retired_is(topic, entry->partition)))
 	{
-		int32		next = pg_prng_uint64_range(&pg_global_prng_state, 0, topic->partitions - 1);
+		int32		rest = mq_topic_retired_rest(topic);
+		int32		next = pg_prng_uint64_range(&pg_global_prng_state, 0, rest - 1);
 
 		/* a full batch moves on, so that every partition gets its share */
-		if (found && next == entry->partition)
-			next = (next + 1) % topic->partitions;
-		entry->partition = next;
+		if (found && mq_topic_retired_nth(topic, next) == entry->partition)
+			next = (next + 1) % rest;
+		entry->partition = mq_topic_retired_nth(topic, next);
 		entry->bytes = 0;
 	}
 	entry->bytes += bytes;

@@ -10,17 +10,19 @@
 
 #define MQ_PARTITION_ANY	(-1)
 
-/* (murmur2(key) & 0x7fffffff) % partitions, as Kafka's Java client */
-extern int32 mq_produce_partition_for(const uint8 *key, int32 key_len, int32 partitions);
+/* (murmur2(key) & 0x7fffffff) % partitions, as Kafka's Java client; counted among those not retired */
+extern int32 mq_produce_partition_for(const MqTopic *topic, const uint8 *key, int32 key_len);
 
 /*
  * Buffers one record for commit; partition MQ_PARTITION_ANY = by key, sticky
  * when the key is null; timestamp MQ_NO_TIMESTAMP = now.  Returns the
  * partition.  The caller has refused read-only transactions and standbys.
  * Raises 54000 (too large), 55000 (transaction is being committed, or
- * settling lags).
+ * settling lags).  Statistics count calls: what a call has besides its first
+ * record goes through mq_produce_further().
  */
 extern int32 mq_produce_record(MqTopic *topic, MqRecord *record, int32 partition);
+extern int32 mq_produce_further(MqTopic *topic, MqRecord *record, int32 partition);
 
 /*
  * Appends the records now, in one batch or several per partition, and

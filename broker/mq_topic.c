@@ -14,10 +14,8 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
@@ -35,6 +33,7 @@
 #include "broker/mq_topic_identity.h"
 #include "broker/mq_topic_names.h"
 #include "broker/mq_topic_options.h"
+#include "broker/mq_topic_retired.h"
 #include "broker/mq_topic_rows.h"
 #include "storage/mq_log.h"
 
@@ -84,11 +83,9 @@ static inline TopicEntry *known_entry(const char *name);
 static TopicEntry *find_entry(const char *name, LOCKMODE lockmode);
 static TopicEntry *lock_entry(const char *name, LOCKMODE lockmode);
 static TopicEntry *build_entry(MqTopicRow *row, LOCKMODE lockmode);
+static void keep_retired(MqTopic *topic, const char *text);
 static void forget_entry(const char *name);
 static bool check_privilege(TopicEntry *entry, AclMode privilege);
-static void raise_no_privilege(const MqTopic *topic, AclMode privilege) pg_attribute_noreturn();
-static const char *qualified_name(Oid relid);
-static Oid	relation_owner(Oid relid);
 static void check_files(TopicEntry *entry);
 static char *similar_name(const char *name);
 
@@ -157,6 +154,30 @@ mq_topic_open_missing_ok(const char *name, LOCKMODE lockmode, AclMode privilege)
 	follow_settings(entry);
 	topic->changed_here = entry->changed_lxid == MyProc->lxid;
 	return topic;
+}
+
+MqTopic *
+mq_topic_open_relation(Oid relid, LOCKMODE lockmode)
+{
+	TopicEntry *entry = last_entry;
+	char		name[MQ_MAX_TOPIC_NAME + 1];
+	MqTopicRow	row;
+
+	/* a name of our own: the lookup may remove the entry */
+	if (entry != NULL && entry->valid && entry->topic.relid == relid)
+		strlcpy(name, entry->topic.name, sizeof(name));
+	else if (mq_topic_rows_find_relation(relid, &row))
+		strlcpy(name, row.name, sizeof(name));
+	else
+		mq_topic_raise_unknown(mq_topic_options_topic(relid));
+	entry = find_entry(name, lockmode);
+	if (entry == NULL || entry->topic.relid != relid)
+		mq_topic_raise_unknown(name);
+	if (unlikely(entry->check_files))
+		check_files(entry);
+	follow_settings(entry);
+	entry->topic.changed_here = entry->changed_lxid == MyProc->lxid;
+	return &entry->topic;
 }
 
 /* For options that the topic does not have. */
@@ -297,6 +318,7 @@ build_entry(MqTopicRow *row, LOCKMODE lockmode)
 	TopicEntry *entry;
 	List	   *options;
 	bool		copied = false;
+	bool		found;
 
 	if (row->database != MyDatabaseId)
 	{
@@ -319,7 +341,9 @@ build_entry(MqTopicRow *row, LOCKMODE lockmode)
 		ctl.hcxt = AllocSetContextCreate(TopMemoryContext, "mq topic cache", ALLOCSET_DEFAULT_SIZES);
 		entries = hash_create("mq topic cache", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	}
-	entry = hash_search(entries, row->name, HASH_ENTER, NULL);
+	entry = hash_search(entries, row->name, HASH_ENTER, &found);
+	if (found && entry->topic.retired != NULL)
+		pfree(entry->topic.retired);
 	memset((char *) entry + sizeof(entry->topic.name), 0, sizeof(TopicEntry) - sizeof(entry->topic.name));
 
 	entry->topic.relid = row->relation;
@@ -329,6 +353,7 @@ build_entry(MqTopicRow *row, LOCKMODE lockmode)
 	entry->check_files = entry->topic.ever_written;
 	entry->copied = copied;
 	mq_topic_options_parse(options, &entry->topic);
+	keep_retired(&entry->topic, mq_topic_options_get(options, MQ_TOPIC_OPTIONS_RETIRED));
 	entry->own_segment_bytes = mq_topic_options_get(options, "segment.bytes") != NULL;
 	entry->own_max_message_bytes = mq_topic_options_get(options, "max.message.bytes") != NULL;
 	if (mq_topic_options_ours(row->relation))
@@ -338,11 +363,31 @@ build_entry(MqTopicRow *row, LOCKMODE lockmode)
 	return entry;
 }
 
+/* What does not parse was written behind our back, and counts as nothing. */
+static void
+keep_retired(MqTopic *topic, const char *text)
+{
+	int32	   *numbers;
+	int			n;
+
+	if (text == NULL || !mq_topic_retired_parse(text, &numbers, &n) || n >= topic->partitions)
+		return;
+	topic->retired = MemoryContextAlloc(TopMemoryContext, sizeof(int32) * n);
+	memcpy(topic->retired, numbers, sizeof(int32) * n);
+	topic->nretired = n;
+	pfree(numbers);
+}
+
 static void
 forget_entry(const char *name)
 {
+	TopicEntry *entry;
+
 	if (entries == NULL)
 		return;
+	entry = hash_search(entries, name, HASH_FIND, NULL);
+	if (entry != NULL && entry->topic.retired != NULL)
+		pfree(entry->topic.retired);
 	if (last_entry != NULL && strcmp(last_entry->topic.name, name) == 0)
 		last_entry = NULL;
 	(void) hash_search(entries, name, HASH_REMOVE, NULL);
@@ -364,7 +409,7 @@ check_privilege(TopicEntry *entry, AclMode privilege)
 	{
 		if (missing)
 			return false;
-		raise_no_privilege(&entry->topic, privilege);
+		mq_topic_raise_no_privilege(&entry->topic, privilege);
 	}
 	entry->acl_generation = before;
 	entry->acl_role = role;
@@ -372,45 +417,13 @@ check_privilege(TopicEntry *entry, AclMode privilege)
 	return true;
 }
 
-static void
-raise_no_privilege(const MqTopic *topic, AclMode privilege)
-{
-	const char *relation = qualified_name(topic->relid);
-	const char *word = (privilege & ACL_INSERT) ? "INSERT" : "SELECT";
-
-	if (relation == NULL)
-		mq_topic_raise_unknown(topic->name);
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("permission denied for topic %s", topic->name),
-			 errdetail("%s privilege on %s is required.", word, relation),
-			 errhint("GRANT %s ON %s TO %s;", word, relation,
-					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
-}
-
-/* NULL if the relation has just gone. */
-static const char *
-qualified_name(Oid relid)
-{
-	char	   *relname = get_rel_name(relid);
-	char	   *schema = get_namespace_name_or_temp(get_rel_namespace(relid));
-
-	return relname == NULL || schema == NULL ? NULL : quote_qualified_identifier(schema, relname);
-}
-
+/* Where partitions have been retired, those that were written to may all be gone by now. */
 bool
-mq_topic_can_see(const MqTopic *topic)
+mq_topic_has_lost_files(const MqTopic *topic)
 {
-	Oid			role = GetUserId();
-	Oid			owner;
-	bool		missing = false;
+	int			n = mq_log_partitions_on_disk(MyDatabaseId, &topic->uuid);
 
-	if (has_privs_of_role(role, ROLE_PG_READ_ALL_STATS) ||
-		pg_class_aclcheck_ext(topic->relid, role, ACL_SELECT, &missing) == ACLCHECK_OK ||
-		pg_attribute_aclcheck_all(topic->relid, role, ACL_SELECT, ACLMASK_ANY) == ACLCHECK_OK)
-		return true;
-	owner = relation_owner(topic->relid);
-	return OidIsValid(owner) && has_privs_of_role(role, owner);
+	return n < 0 || (n == 0 && topic->nretired == 0);
 }
 
 /*
@@ -422,7 +435,7 @@ check_files(TopicEntry *entry)
 {
 	const MqTopic *topic = &entry->topic;
 
-	if (mq_log_partitions_on_disk(MyDatabaseId, &topic->uuid) == 0)
+	if (mq_topic_has_lost_files(topic))
 	{
 		char	   *uuid = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&topic->uuid)));
 
@@ -488,6 +501,23 @@ mq_topic_check_partition(const MqTopic *topic, int32 partition)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("partition %d of topic \"%s\" does not exist", partition, topic->name),
 				 errdetail("The topic has %d partitions, numbered from 0.", topic->partitions)));
+	if (unlikely(topic->nretired > 0) && mq_topic_retired_gone(topic, partition))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("partition %d of topic \"%s\" does not exist", partition, topic->name),
+				 errdetail("It was retired, and its messages have expired.")));
+}
+
+void
+mq_topic_check_writable(const MqTopic *topic, int32 partition)
+{
+	if (unlikely(topic->nretired > 0) && mq_topic_retired_is(topic, partition))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("partition %d of topic \"%s\" is retired", partition, topic->name),
+				 errdetail("It takes no more messages, and goes when the last of them has expired."),
+				 errhint("Leave out the partition, or name another.")));
+	mq_topic_check_partition(topic, partition);
 }
 
 void
@@ -513,7 +543,7 @@ mq_topic_mark_written(MqTopic *topic)
 	if (topic->ever_written)
 		return;
 	entry = last_entry;
-	if (entry == NULL || topic != &entry->topic)
+	if (entry == NULL || topic->relid != entry->topic.relid)
 		entry = hash_search(entries, topic->name, HASH_FIND, NULL);
 	if (entry == NULL || (entry->mark_lxid == MyProc->lxid &&
 						  entry->mark_subid == GetCurrentSubTransactionId()))
@@ -558,39 +588,6 @@ mq_topic_open_owned(const char *name, LOCKMODE lockmode)
 	topic = mq_topic_open(name, lockmode, 0);
 	mq_topic_check_owner(topic->relid, name);
 	return topic;
-}
-
-void
-mq_topic_check_owner(Oid relid, const char *name)
-{
-	Oid			owner = relation_owner(relid);
-	const char *relation;
-
-	if (OidIsValid(owner) && has_privs_of_role(GetUserId(), owner))
-		return;
-	relation = qualified_name(relid);
-	if (!OidIsValid(owner) || relation == NULL)
-		return;					/* dropped a moment ago: the lookup that follows says so */
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("must be owner of topic %s", name),
-			 errdetail("The owner is role %s.", quote_identifier(GetUserNameFromId(owner, true))),
-			 errhint("Act as the owner, or let the owner ALTER FOREIGN TABLE %s OWNER TO %s;",
-					 relation, quote_identifier(GetUserNameFromId(GetUserId(), false)))));
-}
-
-/* InvalidOid if the relation has just gone. */
-static Oid
-relation_owner(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
 }
 
 Oid

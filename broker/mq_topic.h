@@ -23,7 +23,9 @@ typedef struct MqTopic
 	pg_uuid_t	uuid;
 	bool		ever_written;	/* may be stale false; never stale true */
 	bool		changed_here;	/* created or altered by the transaction in progress */
-	int32		partitions;
+	int32		partitions;		/* numbers ever given, retired ones too */
+	int32		nretired;		/* see mq_topic_retired.h */
+	int32	   *retired;		/* ascending */
 	MqLogConfig log;
 	int32		max_message_bytes;
 	int32		batch_size;
@@ -41,6 +43,9 @@ typedef struct MqTopic
  */
 extern MqTopic *mq_topic_open(const char *name, LOCKMODE lockmode, AclMode privilege);
 extern MqTopic *mq_topic_open_missing_ok(const char *name, LOCKMODE lockmode, AclMode privilege);
+
+/* The same for a relation whose privileges the server has checked, perhaps those of a view's owner. */
+extern MqTopic *mq_topic_open_relation(Oid relid, LOCKMODE lockmode);
 
 /* A topic opened with RowExclusiveLock and ACL_INSERT, and what was the case then. */
 typedef struct MqTopicUse
@@ -61,6 +66,7 @@ extern void mq_topic_open_to_produce(MqTopicUse *use, const char *name);
 extern MqTopic *mq_topic_open_again(const MqTopicUse *use);
 
 extern void mq_topic_check_partition(const MqTopic *topic, int32 partition);	/* 22023 */
+extern void mq_topic_check_writable(const MqTopic *topic, int32 partition); /* and 55000 for one that is retired */
 extern void mq_topic_key(const MqTopic *topic, int32 partition, MqLogKey *key);
 
 /*
@@ -78,10 +84,14 @@ extern List *mq_topic_names(void);
 
 /* called by DDL; refuses before it locks: 42501 unless the role owns the relation */
 extern MqTopic *mq_topic_open_owned(const char *name, LOCKMODE lockmode);
+extern bool mq_topic_is_owned(Oid relid);	/* by this role; false also when it is gone */
 extern void mq_topic_check_owner(Oid relid, const char *name);
 extern Oid	mq_topic_relation(const char *name);	/* InvalidOid: none */
+extern Oid	mq_topic_owner(Oid relid);	/* InvalidOid if the relation has just gone */
 extern bool mq_topic_is_topic(Oid relid);
+extern bool mq_topic_has_lost_files(const MqTopic *topic);	/* one that was written to */
 extern void mq_topic_raise_unknown(const char *name) pg_attribute_noreturn();	/* 42704 */
+extern void mq_topic_raise_no_privilege(const MqTopic *topic, AclMode privilege) pg_attribute_noreturn();	/* 42501 */
 
 /* called by _PG_init */
 extern void mq_topic_init(void);

@@ -73,6 +73,7 @@ mq_topic_identity_insert(Oid relid, const char *name)
 	mq_topic_rows_insert(&row);
 	CommandCounterIncrement();
 	mq_xact_note_create(&row.uuid);
+	mq_xact_note_alter(row.name);
 }
 
 static void

@@ -25,6 +25,7 @@
 #include "base/mq_settings.h"
 #include "broker/mq_topic_names.h"
 #include "broker/mq_topic_options.h"
+#include "broker/mq_topic_retired.h"
 
 /* What a message shares its batch with; mq.max_message_bytes has the same bound. */
 #define BATCH_OVERHEAD		128
@@ -36,6 +37,8 @@ typedef enum OptionId
 	OPTION_MAX_MESSAGE_BYTES,
 	OPTION_TIMESTAMP_TYPE,
 	OPTION_PARTITIONS,
+	OPTION_RETENTION_BYTES,
+	OPTION_RETENTION_MS,
 	OPTION_SEGMENT_BYTES,
 	OPTION_SEGMENT_MS
 } OptionId;
@@ -84,6 +87,16 @@ static const OptionRule rules[] = {
 		NULL, 1, MQ_MAX_PARTITIONS, 0, &mq_default_partitions, 1
 	},
 	{
+		OPTION_RETENTION_BYTES, "retention.bytes",
+		"Size of a partition beyond which its oldest segments are removed; -1 for no limit.",
+		NULL, -1, PG_INT64_MAX, -1, NULL, 1
+	},
+	{
+		OPTION_RETENTION_MS, "retention.ms",
+		"Age in milliseconds at which segments are removed; -1 for never.",
+		NULL, -1, PG_INT64_MAX, INT64CONST(7) * 24 * 60 * 60 * 1000, NULL, 1
+	},
+	{
 		OPTION_SEGMENT_BYTES, "segment.bytes",
 		"Size at which a new segment file begins; mq.segment_size if not set.",
 		NULL, 64 * 1024, 1024 * 1024 * 1024, 0, &mq_segment_size, 1024
@@ -95,6 +108,7 @@ static const OptionRule rules[] = {
 	}
 };
 
+static void check_retired(const char *value);
 static const OptionRule *find_rule(const char *name);
 static void raise_unknown(const char *name) pg_attribute_noreturn();
 static bool parse_value(const OptionRule *rule, const char *value, int64 *number);
@@ -143,10 +157,30 @@ mq_topic_options_check(const char *name, const char *value)
 	const OptionRule *rule = find_rule(name);
 	int64		number;
 
+	if (rule == NULL && strcmp(name, MQ_TOPIC_OPTIONS_RETIRED) == 0)
+	{
+		check_retired(value);
+		return;
+	}
 	if (rule == NULL)
 		raise_unknown(name);
 	if (value != NULL && !parse_value(rule, value, &number))
 		raise_bad_value(rule, value);
+}
+
+/* No option for users to set, so no rule of the table. */
+static void
+check_retired(const char *value)
+{
+	int32	   *numbers;
+	int			n;
+
+	if (value != NULL && !mq_topic_retired_parse(value, &numbers, &n))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for topic option \"%s\": \"%s\"", MQ_TOPIC_OPTIONS_RETIRED,
+						mq_topic_names_shown(value)),
+				 errhint("It is a list of partition numbers in ascending order, such as \"1,4\".")));
 }
 
 static const OptionRule *
@@ -179,6 +213,7 @@ raise_unknown(const char *name)
 static bool
 parse_value(const OptionRule *rule, const char *value, int64 *number)
 {
+	const char *digits;
 	char	   *end;
 	int			i;
 
@@ -193,8 +228,9 @@ parse_value(const OptionRule *rule, const char *value, int64 *number)
 		return false;
 	}
 
-	/* strtoll() alone would pass leading space and a sign */
-	if (strspn(value, "0123456789") != strlen(value) || value[0] == '\0')
+	/* strtoll() alone would pass leading space and any sign */
+	digits = value[0] == '-' && rule->min < 0 ? value + 1 : value;
+	if (strspn(digits, "0123456789") != strlen(digits) || digits[0] == '\0')
 		return false;
 	errno = 0;
 	*number = strtoll(value, &end, 10);
@@ -334,6 +370,12 @@ set_field(MqTopic *topic, OptionId id, int64 number)
 			break;
 		case OPTION_PARTITIONS:
 			topic->partitions = (int32) number;
+			break;
+		case OPTION_RETENTION_BYTES:
+			topic->log.retention_bytes = number;
+			break;
+		case OPTION_RETENTION_MS:
+			topic->log.retention_ms = number;
 			break;
 		case OPTION_SEGMENT_BYTES:
 			topic->log.segment_bytes = number;

@@ -12,6 +12,7 @@
 
 #define MQ_TOPIC_OPTIONS_NAME		"topic"
 #define MQ_TOPIC_OPTIONS_PARTITIONS	"partitions"
+#define MQ_TOPIC_OPTIONS_RETIRED	"retired"	/* numbers of retired partitions, ascending, with commas */
 
 typedef enum MqTopicOptionSource
 {

@@ -28,6 +28,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "replication/syncrep.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -42,7 +43,9 @@
 #include "broker/mq_xact_topics.h"
 #include "storage/mq_file.h"
 #include "storage/mq_log.h"
+#include "storage/mq_progress.h"
 #include "storage/mq_settle.h"
+#include "storage/mq_stat.h"
 
 #define GROUP_BYTES		(1024 * 1024)
 #define GROUP_BATCHES	64
@@ -96,8 +99,11 @@ static void index_builders(void);
 static void spill(void);
 static void pre_commit(void);
 static void append_all(void);
+static void begin_watch(ErrorContextCallback *watch, MqBuilder *builder);
+static void count_refused(void *arg);
 static void append_builder(MqBuilder *builder);
 static void append_group(RangeList *list, MqBuilder *builder, MqLog *log, int first, int n, uint64 fxid);
+static void note_appended(MqLogRange *range, const MqLogBatch *batches, int n, const instr_time *start);
 static int	group_size(MqBuilder *builder, int first);
 static void add_range(RangeList *list, const MqLogRange *range);
 static void room_for_range(RangeList *list);
@@ -144,22 +150,33 @@ mq_xact_require_open(void)
 				 errhint("Do it before COMMIT, in a deferred trigger at the latest.")));
 }
 
+/* The record added last began a call. */
+void
+mq_xact_count_call(void)
+{
+	last_builder->calls++;
+}
+
 /* Appends what the builders hold, flushes, waits for synchronous standbys, publishes. */
 void
 mq_xact_append_now(MqBuilder **list, int n)
 {
 	XLogRecPtr	end = InvalidXLogRecPtr;
+	ErrorContextCallback watch;
 	int			b;
 	int			i;
 
+	begin_watch(&watch, list[0]);
 	mq_settle_check_lag();
 	publish_now_ranges();
 	for (b = 0; b < n; b++)
 	{
-		MqLog	   *log = mq_log_open(&list[b]->key);
+		MqLog	   *log;
 		int			first;
 		int			count;
 
+		watch.arg = &list[b]->key;
+		log = mq_log_open(&list[b]->key);
 		for (first = 0; first < list[b]->n; first += count)
 		{
 			count = group_size(list[b], first);
@@ -168,6 +185,7 @@ mq_xact_append_now(MqBuilder **list, int n)
 			append_group(&now_ranges, list[b], log, first, count, 0);
 		}
 	}
+	error_context_stack = watch.previous;
 	for (i = 0; i < now_ranges.n; i++)
 	{
 		mq_log_flush(&now_ranges.ranges[i]);
@@ -246,6 +264,7 @@ subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId par
 	{
 		publish_now_ranges();
 		mq_notify_release();
+		mq_progress_end();
 	}
 	if (xact_context == NULL ||
 		(event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB))
@@ -370,6 +389,7 @@ pre_commit(void)
 	MQ_FAULT("pre_commit");
 	mq_xact_topics_reserve();
 	append_all();
+	mq_xact_topics_suspend();
 	if (spilled.file >= 0)
 		mq_file_temp_close(spilled.file);	/* a commit would call it a leak */
 	spilled.file = -1;
@@ -392,6 +412,7 @@ append_all(void)
 {
 	MqBuilder  *builder;
 	MqBuilder **list;
+	ErrorContextCallback watch;
 	int			n = 0;
 	int			i;
 
@@ -405,13 +426,32 @@ append_all(void)
 		return;
 	qsort(list, n, sizeof(MqBuilder *), compare_builders);
 
+	begin_watch(&watch, list[0]);
 	mq_settle_check_lag();
 	ranges_fxid = U64FromFullTransactionId(GetTopFullTransactionId());
 	for (i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		watch.arg = &list[i]->key;
 		append_builder(list[i]);
 	}
+	error_context_stack = watch.previous;
+}
+
+/* Until error_context_stack is set back, messages that are refused are counted. */
+static void
+begin_watch(ErrorContextCallback *watch, MqBuilder *builder)
+{
+	watch->previous = error_context_stack;
+	watch->callback = count_refused;
+	watch->arg = &builder->key;
+	error_context_stack = watch;
+}
+
+static void
+count_refused(void *arg)
+{
+	mq_stat_count_error(arg);
 }
 
 static void
@@ -458,18 +498,47 @@ append_group(RangeList *list, MqBuilder *builder, MqLog *log, int first, int n, 
 	{
 		MqLogRange	range;
 		bool		is_new;
+		int			now;
+		instr_time	start;
 
+		INSTR_TIME_SET_ZERO(start);
+		if (mq_track_io_timing)
+			INSTR_TIME_SET_CURRENT(start);
 		room_for_range(list);
 		if (list->n > 0 && list->ranges[list->n - 1].log == log)
 			range = list->ranges[list->n - 1];
 		else
 			range.slot = -1;
-		done += mq_log_append(log, &builder->config, fxid, batches + done, n - done, &range, &is_new);
+		now = mq_log_append(log, &builder->config, fxid, batches + done, n - done, &range, &is_new);
 		if (is_new)
+		{
+			memset(&range.in, 0, sizeof(range.in));
 			add_range(list, &range);
+		}
 		else
 			list->ranges[list->n - 1] = range;
+		note_appended(&list->ranges[list->n - 1], batches + done, now, &start);
+		list->ranges[list->n - 1].in.calls += builder->calls;
+		builder->calls = 0;
+		done += now;
 	}
+}
+
+/* For the statistics, once the range is published. */
+static void
+note_appended(MqLogRange *range, const MqLogBatch *batches, int n, const instr_time *start)
+{
+	instr_time	end;
+	int			i;
+
+	for (i = 0; i < n; i++)
+		range->in.bytes += batches[i].length;
+	range->in.batches += n;
+	if (INSTR_TIME_IS_ZERO(*start))
+		return;
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, *start);
+	range->in.usec += INSTR_TIME_GET_MICROSEC(end);
 }
 
 /* How many batches from the first on one call takes: about GROUP_BYTES. */
@@ -579,6 +648,7 @@ static void
 forget(void)
 {
 	mq_notify_release();
+	mq_progress_end();
 	mq_log_release();
 	if (xact_context != NULL)
 		MemoryContextReset(xact_context);

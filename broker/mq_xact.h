@@ -13,6 +13,7 @@
 
 /* called by mq_produce */
 extern void mq_xact_add_record(const MqTopic *topic, int32 partition, const MqRecord *record);
+extern void mq_xact_count_call(void);	/* after the first record of a call */
 extern void mq_xact_append_now(MqBuilder **builders, int n);	/* flushed and published on return */
 extern const MqProducedRange *mq_xact_last_produced(int *n);
 

@@ -22,7 +22,7 @@
 #include "broker/mq_notify.h"
 #include "broker/mq_topic.h"
 #include "broker/mq_xact.h"
-#include "mq_ext/mq_ddl.h"
+#include "mq_ext/mq_ddl_watch.h"
 #include "mq_ext/mq_ext.h"
 #include "mq_ext/mq_shmem.h"
 #include "storage/mq_checkpoint.h"
@@ -48,7 +48,7 @@ _PG_init(void)
 	mq_shmem_install();			/* shared memory, locks, recovery at boot */
 	mq_xact_init();				/* transaction callbacks */
 	mq_topic_init();			/* the topic cache */
-	mq_ddl_init();				/* DDL on topics */
+	mq_ddl_watch_init();		/* DDL on topics */
 	mq_log_publish_hook = mq_notify_wake;	/* the two wires */
 	mq_log_sleepers_hook = mq_notify_has_sleepers;
 	mq_launcher_register();		/* worker processes */

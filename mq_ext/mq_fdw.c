@@ -3,42 +3,47 @@
  *	  The foreign-data wrapper of topics: validator and handler.
  *
  * The wrapper makes a topic a relation, with an owner, privileges and options
- * in the server's catalogs.  Messages are read and written through functions
- * alone: every way to use the relation as a table is refused, at planning
- * where the server plans it, and with a hint at the function to use.
+ * in the server's catalogs.  Its messages are the rows: SELECT is planned in
+ * mq_fdw_plan.c and executed in mq_fdw_scan.c, INSERT and COPY FROM are in
+ * mq_fdw_modify.c.  What would change a row is refused at planning, with a
+ * hint at what can be done instead.
  *
- * The validator is the net below mq_ddl.c: the server calls it for each
- * change of options, so whoever gets past the hook there ends here.
+ * The validator is called for each change of options, before anything is
+ * written, and judges each by itself.
  *
  * Locking: none of its own.
  */
 #include "postgres.h"
 
 #include "access/reloptions.h"
-#include "catalog/pg_foreign_data_wrapper.h"
-#include "catalog/pg_foreign_server.h"
+#include "access/xact.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_foreign_table.h"
 #include "commands/defrem.h"
 #include "commands/vacuum.h"
 #include "fmgr.h"
 #include "foreign/fdwapi.h"
+#include "miscadmin.h"
 #include "nodes/pathnodes.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "broker/mq_topic_names.h"
+#include "broker/mq_life.h"
 #include "broker/mq_topic_options.h"
-#include "mq_ext/mq_ddl.h"
+#include "mq_ext/mq_ext.h"
+#include "mq_ext/mq_fdw.h"
+#include "mq_ext/mq_fdw_columns.h"
 
 PG_FUNCTION_INFO_V1(mq_sql_fdw_validator);
 PG_FUNCTION_INFO_V1(mq_sql_fdw_handler);
 
-static void refuse_scan(PlannerInfo *root, RelOptInfo *rel, Oid relid);
 static void refuse_rows(PlannerInfo *root, Index rtindex, RangeTblEntry *rte, Relation rel);
 static List *refuse_modify(PlannerInfo *root, ModifyTable *plan, Index result_relation, int subplan);
-static void refuse_copy(ModifyTableState *state, ResultRelInfo *info);
-static void refuse_truncate(List *rels, DropBehavior behavior, bool restart_seqs);
+static int	insert_only(Relation rel);
+static void purge(List *rels, DropBehavior behavior, bool restart_seqs);
 static List *refuse_import(ImportForeignSchemaStmt *statement, Oid server);
 static bool analyze_nothing(Relation rel, AcquireSampleRowsFunc *func, BlockNumber *pages);
 static TupleTableSlot *never_modify(EState *estate, ResultRelInfo *info,
@@ -46,8 +51,9 @@ static TupleTableSlot *never_modify(EState *estate, ResultRelInfo *info,
 static void refuse_write(Oid relid, const char *verb) pg_attribute_noreturn();
 
 /*
- * Only the option names of foreign tables mean anything.  An option of the
- * server, the wrapper, a column or a user mapping is refused.
+ * Foreign tables have the options of topics, columns option "json".  An option
+ * of the server, the wrapper or a user mapping is refused.  What a topic's
+ * options may change to is known where the old ones are: in mq_ddl_watch.c.
  */
 Datum
 mq_sql_fdw_validator(PG_FUNCTION_ARGS)
@@ -56,28 +62,24 @@ mq_sql_fdw_validator(PG_FUNCTION_ARGS)
 	Oid			catalog = PG_GETARG_OID(1);
 	ListCell   *lc;
 
-	if (catalog != ForeignTableRelationId)
-	{
-		if (options != NIL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("invalid option \"%s\"", linitial_node(DefElem, options)->defname),
-					 errhint("There are no valid options in this context.")));
-		PG_RETURN_VOID();
-	}
-
-	if (!mq_ddl_is_running())
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot create or alter the table of a topic directly"),
-				 errdetail("A topic is more than its table."),
-				 errhint("Use mq.create_topic(), mq.alter_topic() and mq.add_partitions().")));
+	/* without its hooks a relation would be no topic */
+	if (catalog == ForeignTableRelationId && !IsBinaryUpgrade)
+		mq_ext_require_preload();
 	foreach(lc, options)
 	{
 		DefElem    *def = lfirst_node(DefElem, lc);
 
-		if (strcmp(def->defname, MQ_TOPIC_OPTIONS_NAME) != 0)
+		if (catalog == ForeignTableRelationId && strcmp(def->defname, MQ_TOPIC_OPTIONS_NAME) == 0)
+			mq_topic_names_check(defGetString(def));
+		else if (catalog == ForeignTableRelationId)
 			mq_topic_options_check(def->defname, defGetString(def));
+		else if (catalog != AttributeRelationId || strcmp(def->defname, MQ_FDW_COLUMNS_OPTION) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid option \"%s\"", def->defname),
+					 catalog == AttributeRelationId ?
+					 errhint("The only option of a column is \"%s\".", MQ_FDW_COLUMNS_OPTION) :
+					 errhint("There are no valid options in this context.")));
 	}
 	PG_RETURN_VOID();
 }
@@ -88,32 +90,32 @@ mq_sql_fdw_handler(PG_FUNCTION_ARGS)
 {
 	FdwRoutine *routine = makeNode(FdwRoutine);
 
-	routine->GetForeignRelSize = refuse_scan;
+	routine->GetForeignRelSize = mq_fdw_get_rel_size;
+	routine->GetForeignPaths = mq_fdw_get_paths;
+	routine->GetForeignPlan = mq_fdw_get_plan;
+	routine->BeginForeignScan = mq_fdw_begin_scan;
+	routine->IterateForeignScan = mq_fdw_iterate_scan;
+	routine->ReScanForeignScan = mq_fdw_rescan;
+	routine->EndForeignScan = mq_fdw_end_scan;
+	routine->ExplainForeignScan = mq_fdw_explain_scan;
+
+	routine->BeginForeignModify = mq_fdw_begin_modify;
+	routine->EndForeignModify = mq_fdw_end_insert;
+	routine->BeginForeignInsert = mq_fdw_begin_insert;
+	routine->EndForeignInsert = mq_fdw_end_insert;
+	routine->ExecForeignInsert = mq_fdw_insert;
+	routine->IsForeignRelUpdatable = insert_only;
+
 	routine->AddForeignUpdateTargets = refuse_rows;
 	routine->PlanForeignModify = refuse_modify;
-	routine->BeginForeignInsert = refuse_copy;
-	routine->ExecForeignTruncate = refuse_truncate;
+	routine->ExecForeignTruncate = purge;
 	routine->ImportForeignSchema = refuse_import;
 	routine->AnalyzeForeignTable = analyze_nothing;
 
 	/* without these the server would raise its own message, and no hint, before it asks us */
-	routine->ExecForeignInsert = never_modify;
 	routine->ExecForeignUpdate = never_modify;
 	routine->ExecForeignDelete = never_modify;
 	PG_RETURN_POINTER(routine);
-}
-
-/* Planning begins here for every relation that is read, so the scan itself is never reached. */
-static void
-refuse_scan(PlannerInfo *root, RelOptInfo *rel, Oid relid)
-{
-	const char *topic = mq_topic_options_topic(relid);
-
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot read topic \"%s\" as a table", topic),
-			 errdetail("Messages are read from an offset on."),
-			 errhint("SELECT * FROM mq.fetch(%s);", quote_literal_cstr(topic))));
 }
 
 static void
@@ -125,22 +127,38 @@ refuse_rows(PlannerInfo *root, Index rtindex, RangeTblEntry *rte, Relation rel)
 static List *
 refuse_modify(PlannerInfo *root, ModifyTable *plan, Index result_relation, int subplan)
 {
-	Oid			relid = planner_rt_fetch(result_relation, root)->relid;
-
-	refuse_write(relid, plan->operation == CMD_INSERT ? "insert into" : "modify");
+	if (plan->operation != CMD_INSERT)
+		refuse_write(planner_rt_fetch(result_relation, root)->relid, "modify");
+	return NIL;
 }
 
-/* COPY FROM; INSERT has been refused at planning. */
-static void
-refuse_copy(ModifyTableState *state, ResultRelInfo *info)
+/* What information_schema says of the table, and of views on it. */
+static int
+insert_only(Relation rel)
 {
-	refuse_write(RelationGetRelid(info->ri_RelationDesc), "copy into");
+	return 1 << CMD_INSERT;
 }
 
+/*
+ * TRUNCATE deletes messages as mq.purge_topic() does, at once.  The server has
+ * locked the relations and checked the privilege.
+ */
 static void
-refuse_truncate(List *rels, DropBehavior behavior, bool restart_seqs)
+purge(List *rels, DropBehavior behavior, bool restart_seqs)
 {
-	refuse_write(RelationGetRelid((Relation) linitial(rels)), "truncate");
+	ListCell   *lc;
+
+	foreach(lc, rels)
+	{
+		MqTopic    *topic = mq_topic_open_relation(RelationGetRelid((Relation) lfirst(lc)), NoLock);
+
+		if (IsTransactionBlock() || IsSubTransaction())
+			ereport(WARNING,
+					(errcode(ERRCODE_WARNING),
+					 errmsg("the messages of topic \"%s\" are deleted at once", topic->name),
+					 errdetail("A ROLLBACK does not bring them back.")));
+		(void) mq_life_purge(topic);
+	}
 }
 
 static List *
@@ -173,7 +191,7 @@ refuse_write(Oid relid, const char *verb)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot %s topic \"%s\" as a table", verb, topic),
-			 errdetail("A topic takes messages at its end and changes none."),
-			 errhint("SELECT mq.produce(%s, 'value');", quote_literal_cstr(topic))));
+			 errmsg("cannot %s topic \"%s\"", verb, topic),
+			 errdetail("A topic is append-only: it takes messages at its end and changes none."),
+			 errhint("INSERT a newer message, or delete what is old with mq.delete_records().")));
 }

@@ -29,6 +29,8 @@
 #include "mq_ext/mq_shmem.h"
 #include "storage/mq_log.h"
 #include "storage/mq_log_recover.h"
+#include "storage/mq_progress.h"
+#include "storage/mq_stat.h"
 
 typedef struct MqShmemPart
 {
@@ -39,7 +41,9 @@ typedef struct MqShmemPart
 
 static const MqShmemPart parts[] = {
 	{"log", mq_log_shmem_size, mq_log_shmem_init},
+	{"statistics", mq_stat_shmem_size, mq_stat_shmem_init},
 	{"sleepers", mq_notify_shmem_size, mq_notify_shmem_init},
+	{"progress", mq_progress_shmem_size, mq_progress_shmem_init},
 	{"workers", mq_worker_shmem_size, mq_worker_shmem_init}
 };
 
@@ -53,7 +57,9 @@ static const MqShmemTranche tranches[] = {
 	{"MqLogAppend", &mq_log_tranche_append},
 	{"MqLogSync", &mq_log_tranche_sync},
 	{"MqLogTable", &mq_log_tranche_table},
-	{"MqNotify", &mq_notify_tranche}
+	{"MqNotify", &mq_notify_tranche},
+	{"MqStat", &mq_stat_tranche},
+	{"MqProgress", &mq_progress_tranche}
 };
 
 /* Ids are handed out once per server, for all its processes. */

@@ -15,6 +15,7 @@
 #include "broker/mq_fetch.h"
 #include "broker/mq_produce.h"
 #include "broker/mq_topic_names.h"
+#include "broker/mq_topic_retired.h"
 #include "mq_ext/mq_sql.h"
 #include "mq_ext/mq_sql_message.h"
 
@@ -79,7 +80,8 @@ mq_sql_offsets(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	}
 	for (i = 0; i < topic->partitions; i++)
-		put_offsets(&rows, topic, i);
+		if (!mq_topic_retired_gone(topic, i))
+			put_offsets(&rows, topic, i);
 	return (Datum) 0;
 }
 

@@ -22,6 +22,7 @@
 #include "utils/xid8.h"
 
 #include "broker/mq_topic.h"
+#include "broker/mq_topic_retired.h"
 #include "mq_ext/mq_sql.h"
 
 /* The library's version; equal to default_version in mq_ext.control. */
@@ -41,6 +42,7 @@ static Datum visit_topics(FunctionCallInfo fcinfo, TopicVisitor visitor);
 static void put_topic(MqTopic *topic, MqSqlRows *rows);
 static void put_partitions(MqTopic *topic, MqSqlRows *rows);
 static void put_segments(MqTopic *topic, MqSqlRows *rows);
+static const char *segment_state(const MqLogSegmentInfo *s);
 static MqLog *open_partition(const MqTopic *topic, int32 partition);
 static const char *state_text(MqLogState state);
 static Pending *visible_pending(int *n);
@@ -158,14 +160,18 @@ put_partitions(MqTopic *topic, MqSqlRows *rows)
 
 	for (i = 0; i < topic->partitions; i++)
 	{
-		MqLog	   *log = open_partition(topic, i);
+		MqLog	   *log;
 		MqLogInfo	info;
 
+		if (mq_topic_retired_gone(topic, i))
+			continue;
+		log = open_partition(topic, i);
 		mq_log_info(log, &info);
 		mq_log_unpin(log);
 		mq_sql_rows_set_text(rows, 0, topic->name);
 		mq_sql_rows_set(rows, 1, Int32GetDatum(i));
-		mq_sql_rows_set_text(rows, 2, state_text(info.state));
+		mq_sql_rows_set_text(rows, 2, info.state == MQ_LOG_ACTIVE && mq_topic_retired_is(topic, i) ?
+							 "retired" : state_text(info.state));
 		mq_sql_rows_set(rows, 3, Int32GetDatum(info.offsets.epoch));
 		mq_sql_rows_set(rows, 4, Int64GetDatum(info.offsets.log_start));
 		mq_sql_rows_set(rows, 5, Int64GetDatum(info.offsets.lso));
@@ -207,11 +213,17 @@ put_segments(MqTopic *topic, MqSqlRows *rows)
 			mq_sql_rows_set(rows, 6, Int64GetDatum(s->batches_bytes));
 			mq_sql_rows_set_time(rows, 7, s->min_timestamp);
 			mq_sql_rows_set_time(rows, 8, s->max_timestamp);
-			mq_sql_rows_set_text(rows, 9, s->damaged ? "damaged" : s->active ? "active" : "closed");
+			mq_sql_rows_set_text(rows, 9, segment_state(s));
 			mq_sql_rows_put(rows);
 		}
 		pfree(segments);
 	}
+}
+
+static const char *
+segment_state(const MqLogSegmentInfo *s)
+{
+	return s->deleting ? "deleting" : s->damaged ? "damaged" : s->active ? "active" : "closed";
 }
 
 static MqLog *

@@ -43,15 +43,6 @@ typedef struct RowBuffer
 	Size		room;
 } RowBuffer;
 
-/* Where a byte string comes from, for errors. */
-typedef struct Place
-{
-	const char *topic;
-	const char *column;
-	int32		partition;
-	MqOffset	offset;
-} Place;
-
 struct MqSqlMessages
 {
 	MqSqlRows	rows;
@@ -66,16 +57,13 @@ struct MqSqlMessages
 static bool needs_scratch(const MqSqlMessages *messages, const MqRecord *record);
 static Datum key_datum(MqSqlMessages *messages, int32 partition, const MqRecord *record);
 static Datum value_datum(MqSqlMessages *messages, int32 partition, const MqRecord *record);
-static Datum text_datum(MqSqlMessages *messages, RowBuffer *buffer, const Place *place,
+static Datum text_datum(MqSqlMessages *messages, RowBuffer *buffer, const MqSqlPlace *place,
 						const uint8 *bytes, int32 len);
 static Datum bytes_datum(MqSqlMessages *messages, RowBuffer *buffer, const uint8 *bytes, int32 len);
 static void set_headers(MqSqlMessages *messages, const MqRecord *record);
 static text *escaped_text(const uint8 *bytes, int32 len);
-static text *checked_text(const Place *place, const uint8 *bytes, int32 len);
-static Datum checked_jsonb(const Place *place, const uint8 *bytes, int32 len);
-static void check_utf8(const Place *place, const uint8 *bytes, int32 len);
-static const char *column_text(const Place *place);
-static const char *place_text(const Place *place);
+static const char *column_text(const MqSqlPlace *place);
+static const char *place_text(const MqSqlPlace *place);
 
 PG_FUNCTION_INFO_V1(mq_sql_to_text);
 PG_FUNCTION_INFO_V1(mq_sql_to_jsonb);
@@ -85,7 +73,7 @@ mq_sql_to_text(PG_FUNCTION_ARGS)
 {
 	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
 
-	PG_RETURN_TEXT_P(checked_text(NULL, (uint8 *) VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)));
+	PG_RETURN_TEXT_P(mq_sql_message_text(NULL, (uint8 *) VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)));
 }
 
 Datum
@@ -93,7 +81,7 @@ mq_sql_to_jsonb(PG_FUNCTION_ARGS)
 {
 	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
 
-	return checked_jsonb(NULL, (uint8 *) VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
+	return mq_sql_message_jsonb(NULL, (uint8 *) VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 }
 
 MqSqlMessages *
@@ -153,7 +141,7 @@ needs_scratch(const MqSqlMessages *messages, const MqRecord *record)
 static Datum
 key_datum(MqSqlMessages *messages, int32 partition, const MqRecord *record)
 {
-	Place		place = {messages->topic, "key", partition, record->offset};
+	MqSqlPlace	place = {messages->topic, "key", partition, record->offset};
 
 	if (messages->form == MQ_SQL_FORM_BYTES)
 		return bytes_datum(messages, &messages->key, record->key, record->key_len);
@@ -163,24 +151,24 @@ key_datum(MqSqlMessages *messages, int32 partition, const MqRecord *record)
 static Datum
 value_datum(MqSqlMessages *messages, int32 partition, const MqRecord *record)
 {
-	Place		place = {messages->topic, "value", partition, record->offset};
+	MqSqlPlace	place = {messages->topic, "value", partition, record->offset};
 
 	if (messages->form == MQ_SQL_FORM_BYTES)
 		return bytes_datum(messages, &messages->value, record->value, record->value_len);
 	if (messages->form == MQ_SQL_FORM_JSON)
-		return checked_jsonb(&place, record->value, record->value_len);
+		return mq_sql_message_jsonb(&place, record->value, record->value_len);
 	return text_datum(messages, &messages->value, &place, record->value, record->value_len);
 }
 
 static Datum
-text_datum(MqSqlMessages *messages, RowBuffer *buffer, const Place *place,
+text_datum(MqSqlMessages *messages, RowBuffer *buffer, const MqSqlPlace *place,
 		   const uint8 *bytes, int32 len)
 {
 	if (messages->form == MQ_SQL_FORM_ESCAPED)
 		return PointerGetDatum(escaped_text(bytes, len));
 	if (GetDatabaseEncoding() != PG_UTF8)
-		return PointerGetDatum(checked_text(place, bytes, len));
-	check_utf8(place, bytes, len);
+		return PointerGetDatum(mq_sql_message_text(place, bytes, len));
+	mq_sql_message_check_utf8(place, bytes, len);
 	return bytes_datum(messages, buffer, bytes, len);
 }
 
@@ -249,10 +237,10 @@ escaped_text(const uint8 *bytes, int32 len)
 	return cstring_to_text_with_len(buf.data, buf.len);
 }
 
-static text *
-checked_text(const Place *place, const uint8 *bytes, int32 len)
+text *
+mq_sql_message_text(const MqSqlPlace *place, const uint8 *bytes, int32 len)
 {
-	check_utf8(place, bytes, len);
+	mq_sql_message_check_utf8(place, bytes, len);
 	if (!mq_sql_is_text(bytes, len))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
@@ -267,13 +255,25 @@ checked_text(const Place *place, const uint8 *bytes, int32 len)
  * The value is parsed once more than needed, because jsonb's own error could
  * not say which message it met.
  */
-static Datum
-checked_jsonb(const Place *place, const uint8 *bytes, int32 len)
+Datum
+mq_sql_message_jsonb(const MqSqlPlace *place, const uint8 *bytes, int32 len)
 {
-	char	   *json = text_to_cstring(checked_text(place, bytes, len));
-	JsonLexContext *lex = makeJsonLexContextCstringLen(json, strlen(json), GetDatabaseEncoding(), true);
-	JsonParseErrorType error = pg_parse_json(lex, &nullSemAction);
+	text	   *json = mq_sql_message_json(place, bytes, len, &nullSemAction);
 
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(json)));
+}
+
+text *
+mq_sql_message_json(const MqSqlPlace *place, const uint8 *bytes, int32 len, JsonSemAction *action)
+{
+	text	   *json = mq_sql_message_text(place, bytes, len);
+	JsonLexContext *lex = makeJsonLexContextCstringLen(VARDATA(json), VARSIZE(json) - VARHDRSZ,
+													   GetDatabaseEncoding(), true);
+	JsonParseErrorType error;
+
+	if (action->semstate != NULL)
+		*(JsonLexContext **) action->semstate = lex;
+	error = pg_parse_json(lex, action);
 	if (error != JSON_SUCCESS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
@@ -281,11 +281,11 @@ checked_jsonb(const Place *place, const uint8 *bytes, int32 len)
 				 place == NULL ? errdetail("%s", json_errdetail(error, lex)) :
 				 errdetail("%s: %s", place_text(place), json_errdetail(error, lex)),
 				 place == NULL ? 0 : errhint("Use mq.fetch_text() or mq.fetch() to read it.")));
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+	return json;
 }
 
-static void
-check_utf8(const Place *place, const uint8 *bytes, int32 len)
+void
+mq_sql_message_check_utf8(const MqSqlPlace *place, const uint8 *bytes, int32 len)
 {
 	int32		valid = mq_sql_utf8_valid(bytes, len);
 
@@ -299,13 +299,13 @@ check_utf8(const Place *place, const uint8 *bytes, int32 len)
 }
 
 static const char *
-column_text(const Place *place)
+column_text(const MqSqlPlace *place)
 {
 	return place == NULL ? "value" : psprintf("message %s", place->column);
 }
 
 static const char *
-place_text(const Place *place)
+place_text(const MqSqlPlace *place)
 {
 	return psprintf("At offset %lld of partition %d of topic \"%s\"",
 					(long long) place->offset, place->partition, place->topic);

@@ -5,6 +5,7 @@
 #ifndef MQ_SQL_MESSAGE_H
 #define MQ_SQL_MESSAGE_H
 
+#include "common/jsonapi.h"
 #include "fmgr.h"
 
 #include "storage/mq_batch.h"
@@ -25,5 +26,27 @@ extern MqSqlMessages *mq_sql_message_begin(FunctionCallInfo fcinfo, const char *
 
 /* An MqFetchSink: adds a row.  Raises 22021, 22P02. */
 extern bool mq_sql_message_put(void *arg, int32 partition, const MqRecord *record);
+
+/* Where a byte string comes from, for errors; in its stead NULL = it is an argument. */
+typedef struct MqSqlPlace
+{
+	const char *topic;
+	const char *column;
+	int32		partition;
+	MqOffset	offset;
+} MqSqlPlace;
+
+/* Raises 22021. */
+extern void mq_sql_message_check_utf8(const MqSqlPlace *place, const uint8 *bytes, int32 len);
+
+/* Raises 22021, 22P05.  Result lives in the current memory context. */
+extern text *mq_sql_message_text(const MqSqlPlace *place, const uint8 *bytes, int32 len);
+
+/*
+ * The bytes as a text that is JSON, parsed with these actions, whose state (if
+ * any) begins with a pointer that is set to the lexer.  Raises 22P02 as well.
+ */
+extern Datum mq_sql_message_jsonb(const MqSqlPlace *place, const uint8 *bytes, int32 len);
+extern text *mq_sql_message_json(const MqSqlPlace *place, const uint8 *bytes, int32 len, JsonSemAction *action);
 
 #endif							/* MQ_SQL_MESSAGE_H */

@@ -204,8 +204,7 @@ mq_sql_partition_for(PG_FUNCTION_ARGS)
 	/* no lock: who has no privilege may ask, and must not hold up others */
 	MqTopic    *topic = mq_topic_open(name, NoLock, 0);
 
-	PG_RETURN_INT32(mq_produce_partition_for((uint8 *) VARDATA_ANY(key),
-											 VARSIZE_ANY_EXHDR(key), topic->partitions));
+	PG_RETURN_INT32(mq_produce_partition_for(topic, (uint8 *) VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key)));
 }
 
 /* One message.  Hot, hence made once for each kind of value; see the top of the file. */
@@ -499,7 +498,8 @@ buffer_batch(MqTopic *topic, const BatchArrays *arrays, BatchRange *ranges)
 
 		CHECK_FOR_INTERRUPTS();
 		fill_batch_record(arrays, i, &record);
-		range = &ranges[mq_produce_record(topic, &record, MQ_PARTITION_ANY)];
+		range = &ranges[i == 0 ? mq_produce_record(topic, &record, MQ_PARTITION_ANY) :
+						mq_produce_further(topic, &record, MQ_PARTITION_ANY)];
 		range->base = MQ_INVALID_OFFSET;
 		range->n++;
 		MemoryContextReset(scratch);

@@ -24,9 +24,9 @@
 
 #include "base/mq_settings.h"
 #include "broker/mq_topic.h"
-#include "broker/mq_topic_identity.h"
 #include "broker/mq_topic_names.h"
 #include "broker/mq_topic_options.h"
+#include "broker/mq_topic_retired.h"
 #include "mq_ext/mq_ddl.h"
 #include "mq_ext/mq_ext.h"
 #include "mq_ext/mq_sql.h"
@@ -44,8 +44,7 @@ static List *create_options(FunctionCallInfo fcinfo, const char *name);
 static List *config_changes(Jsonb *config);
 static char *config_value(const char *name, const JsonbValue *value);
 static DefElem *option(const char *name, const char *value, DefElemAction action);
-static DefElem *alter_option(const MqTopic *topic, List *current, DefElem *change);
-static DefElem *grow(const MqTopic *topic, const char *value);
+static DefElem *alter_option(List *current, DefElem *change);
 static Oid	lock_for_drop(const char *name);
 static MqTopic *open_described(FunctionCallInfo fcinfo);
 static const char *state_text(MqLogState state);
@@ -89,9 +88,7 @@ mq_sql_create_topic(PG_FUNCTION_ARGS)
 		PG_RETURN_OID(relid);
 	}
 
-	relid = mq_ddl_create(mq_topic_names_relation(name), options);
-	mq_topic_identity_insert(relid, name);
-	PG_RETURN_OID(relid);
+	PG_RETURN_OID(mq_ddl_create(mq_topic_names_relation(name), options));
 }
 
 /* The options of the foreign table to be created. */
@@ -208,7 +205,7 @@ mq_sql_alter_topic(PG_FUNCTION_ARGS)
 	(void) mq_topic_options_load(topic->relid, &current);
 	foreach(lc, changes)
 	{
-		DefElem    *command = alter_option(topic, current, lfirst_node(DefElem, lc));
+		DefElem    *command = alter_option(current, lfirst_node(DefElem, lc));
 
 		if (command != NULL)
 			commands = lappend(commands, command);
@@ -219,45 +216,14 @@ mq_sql_alter_topic(PG_FUNCTION_ARGS)
 
 /* What ALTER FOREIGN TABLE ... OPTIONS has to do for a change; NULL = nothing. */
 static DefElem *
-alter_option(const MqTopic *topic, List *current, DefElem *change)
+alter_option(List *current, DefElem *change)
 {
 	const char *old = mq_topic_options_get(current, change->defname);
 	const char *new = change->arg == NULL ? NULL : defGetString(change);
 
-	if (strcmp(change->defname, MQ_TOPIC_OPTIONS_PARTITIONS) == 0)
-		return grow(topic, new);
 	if (new == NULL)
 		return old == NULL ? NULL : option(change->defname, NULL, DEFELEM_DROP);
 	return option(change->defname, new, old == NULL ? DEFELEM_ADD : DEFELEM_SET);
-}
-
-/* Partitions are never taken away: their messages would go with them. */
-static DefElem *
-grow(const MqTopic *topic, const char *value)
-{
-	int			total;
-
-	if (value == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the number of partitions of topic \"%s\" cannot be reset", topic->name),
-				 errdetail("The topic has %d partitions.", topic->partitions),
-				 errhint("Give a number.")));
-	total = atoi(value);
-	if (total == topic->partitions)
-		return NULL;
-	if (total < topic->partitions)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the number of partitions of topic \"%s\" cannot shrink", topic->name),
-				 errdetail("The topic has %d partitions, %d were asked for.", topic->partitions, total),
-				 errhint("Create another topic and produce the messages to it.")));
-	ereport(WARNING,
-			(errcode(ERRCODE_WARNING),
-			 errmsg("keys of topic \"%s\" now belong to other partitions than before", topic->name),
-			 errdetail("The topic has %d partitions instead of %d. New messages with the key of an old one may stand in another partition, with no order between the two.",
-					   total, topic->partitions)));
-	return option(MQ_TOPIC_OPTIONS_PARTITIONS, value, DEFELEM_SET);
 }
 
 Datum
@@ -278,7 +244,8 @@ mq_sql_add_partitions(PG_FUNCTION_ARGS)
 				 errdetail("The topic has %d partitions and can have %d.",
 						   topic->partitions, MQ_MAX_PARTITIONS),
 				 errhint("Add at most %d.", MQ_MAX_PARTITIONS - topic->partitions)));
-	mq_ddl_alter(topic->relid, list_make1(grow(topic, psprintf(INT64_FORMAT, total))));
+	mq_ddl_alter(topic->relid, list_make1(option(MQ_TOPIC_OPTIONS_PARTITIONS, psprintf(INT64_FORMAT, total),
+												 DEFELEM_SET)));
 	PG_RETURN_INT32((int32) total);
 }
 
@@ -347,12 +314,15 @@ mq_sql_describe_topic(PG_FUNCTION_ARGS)
 		MqLogInfo	info;
 
 		CHECK_FOR_INTERRUPTS();
+		if (mq_topic_retired_gone(topic, i))
+			continue;
 		mq_topic_key(topic, i, &key);
 		log = mq_log_open(&key);
 		mq_log_info(log, &info);
 		mq_log_unpin(log);
 		mq_sql_rows_set(&rows, 0, Int32GetDatum(i));
-		mq_sql_rows_set_text(&rows, 1, state_text(info.state));
+		mq_sql_rows_set_text(&rows, 1, info.state == MQ_LOG_ACTIVE && mq_topic_retired_is(topic, i) ?
+							 "retired" : state_text(info.state));
 		mq_sql_rows_set(&rows, 2, Int64GetDatum(info.offsets.log_start));
 		mq_sql_rows_set(&rows, 3, Int64GetDatum(info.offsets.hw));
 		mq_sql_rows_set(&rows, 4, Int64GetDatum(info.offsets.lso));

@@ -30,7 +30,8 @@ static const Test tests[] = {
 	{"codec", test_codec},
 	{"batches", test_batches},
 	{"state", test_state},
-	{"segment", test_segment}
+	{"segment", test_segment},
+	{"retention", test_retention}
 };
 
 static const char *golden_directory = "selftest/golden";

@@ -37,5 +37,6 @@ extern void test_codec(void);
 extern void test_batches(void);
 extern void test_state(void);
 extern void test_segment(void);
+extern void test_retention(void);
 
 #endif							/* MQ_SELFTEST_H */

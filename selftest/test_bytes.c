@@ -84,6 +84,7 @@ static void check_bad_varints(void);
 static void check_bounds(void);
 static void check_empty(void);
 static void check_hashes(void);
+static void check_long_crcs(void);
 
 
 void
@@ -98,6 +99,7 @@ test_bytes(void)
 	check_bounds();
 	check_empty();
 	check_hashes();
+	check_long_crcs();
 }
 
 static void
@@ -266,4 +268,32 @@ check_hashes(void)
 	for (i = 0; i < (int) lengthof(crc32c_cases); i++)
 		selftest_int(mq_bytes_crc32c(crc32c_cases[i].text, strlen(crc32c_cases[i].text)),
 					 crc32c_cases[i].hash, "crc32c of \"%s\"", crc32c_cases[i].text);
+}
+
+/* Around the lengths at which the CRC is computed in streams, from every alignment, against the definition. */
+static void
+check_long_crcs(void)
+{
+	static const size_t lengths[] = {767, 768, 769, 1535, 1536, 1543, 6143, 6144, 6145, 6912, 6919, 12288, 13063, 65597};
+	uint8		data[65597 + 8];
+	int			i;
+	size_t		at;
+
+	for (at = 0; at < sizeof(data); at++)
+		data[at] = (uint8) (at * 167 + (at >> 8) * 13);
+	for (i = 0; i < (int) lengthof(lengths); i++)
+	{
+		const uint8 *p = data + i % 8;
+		uint32		crc = 0xffffffff;
+
+		for (at = 0; at < lengths[i]; at++)
+		{
+			int			bit;
+
+			crc ^= p[at];
+			for (bit = 0; bit < 8; bit++)
+				crc = (crc >> 1) ^ (crc & 1 ? 0x82f63b78 : 0);
+		}
+		selftest_int(mq_bytes_crc32c(p, lengths[i]), ~crc, "crc32c of %zu bytes", lengths[i]);
+	}
 }

@@ -39,9 +39,9 @@
 StaticAssertDecl(POS_ATTRIBUTES + 2 + 4 + 8 + 8 + 8 + 2 + 4 + 4 == MQ_BATCH_HEADER_SIZE,
 				 "the batch header is 61 bytes");
 
-static bool read_record(MqBatchIter *it, MqReader *body, MqRecord *record);
-static bool read_headers(MqReader *body, MqRecord *record);
-static bool get_nullable(MqReader *r, const uint8 **data, int32 *len);
+static inline bool read_record(MqBatchIter *it, MqReader *body, MqRecord *record);
+static inline bool read_headers(MqReader *body, MqRecord *record);
+static inline bool get_nullable(MqReader *r, const uint8 **data, int32 *len);
 
 /* zig-zag: small magnitudes of either sign become small unsigned numbers */
 static inline uint64
@@ -78,6 +78,59 @@ put_varint(uint8 *p, int64 v)
 		return p + 2;
 	}
 	return mq_bytes_put_varlong(p, v);
+}
+
+/* One or two bytes hold nearly every number of a record. */
+static inline bool
+get_short_varint(MqReader *r, int32 *v)
+{
+	uint32		u;
+
+	if (unlikely(r->bad || r->pos >= r->end))
+		return false;
+	u = r->pos[0];
+	if (likely(u < 0x80))
+		r->pos++;
+	else if (likely(r->end - r->pos >= 2 && r->pos[1] < 0x80))
+	{
+		u = (u & 0x7f) | (uint32) r->pos[1] << 7;
+		r->pos += 2;
+	}
+	else
+		return false;
+	*v = (int32) ((u >> 1) ^ (~(u & 1) + 1));
+	return true;
+}
+
+static inline int32
+get_varint(MqReader *r)
+{
+	int32		v;
+
+	return likely(get_short_varint(r, &v)) ? v : mq_bytes_get_varint(r);
+}
+
+static inline int64
+get_varlong(MqReader *r)
+{
+	int32		v;
+
+	return likely(get_short_varint(r, &v)) ? v : mq_bytes_get_varlong(r);
+}
+
+/* mq_bytes_get_bytes() in line */
+static inline const uint8 *
+get_bytes(MqReader *r, size_t len)
+{
+	const uint8 *p = r->pos;
+
+	if (unlikely(r->bad || len > (size_t) (r->end - p)))
+	{
+		r->bad = true;
+		return NULL;
+	}
+	r->pos = p + len;
+	return p;
 }
 
 /* A length and that many bytes; NULL data is -1 and none. */
@@ -304,8 +357,8 @@ mq_batch_next(MqBatchIter *it, MqRecord *record, MqBatchStatus *status)
 		return false;
 	}
 
-	length = mq_bytes_get_varint(&it->reader);
-	start = length >= 0 ? mq_bytes_get_bytes(&it->reader, length) : NULL;
+	length = get_varint(&it->reader);
+	start = length >= 0 ? get_bytes(&it->reader, length) : NULL;
 	if (start != NULL)
 	{
 		body.pos = start;
@@ -327,8 +380,8 @@ mq_batch_next_header(MqReader *r, MqHeader *header)
 {
 	if (mq_bytes_left(r) == 0)
 		return false;
-	header->key_len = mq_bytes_get_varint(r);
-	header->key = header->key_len >= 0 ? mq_bytes_get_bytes(r, header->key_len) : NULL;
+	header->key_len = get_varint(r);
+	header->key = header->key_len >= 0 ? get_bytes(r, header->key_len) : NULL;
 	if (header->key == NULL)
 	{
 		r->bad = true;
@@ -341,16 +394,16 @@ mq_batch_next_header(MqReader *r, MqHeader *header)
  * Reads one record from its body, which must be consumed exactly.  Offsets
  * rise strictly and stay inside the batch; gaps are what compaction left.
  */
-static bool
+static inline bool
 read_record(MqBatchIter *it, MqReader *body, MqRecord *record)
 {
 	const MqBatchInfo *info = &it->info;
 	int64		ts_delta;
 	int32		offset_delta;
 
-	(void) mq_bytes_get_i8(body);	/* attributes: none are defined */
-	ts_delta = mq_bytes_get_varlong(body);
-	offset_delta = mq_bytes_get_varint(body);
+	(void) get_bytes(body, 1);	/* attributes: none are defined */
+	ts_delta = get_varlong(body);
+	offset_delta = get_varint(body);
 	if (body->bad || offset_delta <= it->last_delta || offset_delta > info->last_offset_delta)
 		return false;
 	if (!get_nullable(body, &record->key, &record->key_len) ||
@@ -369,31 +422,31 @@ read_record(MqBatchIter *it, MqReader *body, MqRecord *record)
 }
 
 /* What is left of the body is the headers: as many as are declared, no byte more. */
-static bool
+static inline bool
 read_headers(MqReader *body, MqRecord *record)
 {
-	int32		count = mq_bytes_get_varint(body);
+	int32		count = get_varint(body);
 	MqHeader	header;
 	int32		i;
 
-	if (body->bad || count < 0 || (size_t) count > mq_bytes_left(body) / MIN_HEADER_SIZE)
+	if (body->bad || count < 0 || (size_t) count > (size_t) (body->end - body->pos) / MIN_HEADER_SIZE)
 		return false;
 	record->header_count = count;
 	record->headers = body->pos;
-	record->headers_len = (int32) mq_bytes_left(body);
+	record->headers_len = (int32) (body->end - body->pos);
 	for (i = 0; i < count; i++)
 	{
 		if (!mq_batch_next_header(body, &header))
 			return false;
 	}
-	return mq_bytes_left(body) == 0;
+	return body->pos == body->end;
 }
 
 /* Reads a length and that many bytes; -1 is NULL, anything below is wrong. */
-static bool
+static inline bool
 get_nullable(MqReader *r, const uint8 **data, int32 *len)
 {
-	*len = mq_bytes_get_varint(r);
+	*len = get_varint(r);
 	*data = NULL;
 	if (*len == -1)
 		return !r->bad;
@@ -402,6 +455,6 @@ get_nullable(MqReader *r, const uint8 **data, int32 *len)
 		r->bad = true;
 		return false;
 	}
-	*data = mq_bytes_get_bytes(r, *len);
+	*data = get_bytes(r, *len);
 	return *data != NULL;
 }

@@ -223,6 +223,11 @@ take_marks(MqLog *log, XLogRecPtr redo)
 		log->sync_parents = log->dirty_parents;
 		log->sync_end = log->end;
 		log->sync_lsn = log->last_append_lsn;
+		log->sync_start_lsn = log->start_lsn;
+		log->sync_log_start = mq_log_get(&log->log_start);
+		log->sync_first_segment = mq_log_get(&log->first_segment);
+		log->sync_config = log->config;
+		log->sync_config_known = log->config_known;
 		log->sync_wanted = true;
 		log->dirty_dir = log->dirty_parents = false;
 
@@ -257,8 +262,8 @@ sync_log(MqLog *log, XLogRecPtr redo)
 	}
 
 	/* the state says where the log ends: never further than WAL would */
-	if (log->sync_lsn != InvalidXLogRecPtr)
-		XLogFlush(log->sync_lsn);
+	if (Max(log->sync_lsn, log->sync_start_lsn) != InvalidXLogRecPtr)
+		XLogFlush(Max(log->sync_lsn, log->sync_start_lsn));
 	if (!log->dropped && log->state != MQ_LOG_DISABLED)
 		write_state(log, redo);
 
@@ -314,11 +319,47 @@ write_state(MqLog *log, XLogRecPtr redo)
 
 	mq_state_make_room(state, redo, last_completed());
 	vouch(log, redo, &state->checkpoints[0]);
-	state->log_start = mq_log_get(&log->log_start);
+	state->log_start = Max(state->log_start, log->sync_log_start);
+	state->first_segment = Max(state->first_segment, log->sync_first_segment);
+	mq_state_set_config(state, &log->sync_config, log->sync_config_known);
 	if (log->epoch >= 0)
 		mq_state_note_epoch(state, log->epoch, log->epoch_start);
-	if (!mq_state_write(&log->key, state) && !(errno == ENOENT && log->dropped))
+	if (mq_state_write(&log->key, state))
+		log->stated_segment = state->first_segment;
+	else if (!(errno == ENOENT && log->dropped))
 		mq_log_file_error("write the state in folder", dir, PANIC);
+}
+
+/*
+ * The log start alone, between two checkpoints: files may go only when the
+ * state says so.  What the state vouches for stays as it is.
+ */
+bool
+mq_checkpoint_write_start(MqLog *log)
+{
+	MqStateDisk slots[2];
+	bool		valid[2];
+	int			current;
+	MqStateDisk *state;
+	MqOffset	log_start;
+	MqOffset	first;
+
+	Assert(LWLockHeldByMeInMode(&mq_log_table->sync_all_lock, LW_EXCLUSIVE));
+	LWLockAcquire(&log->append_lock, LW_SHARED);
+	log_start = mq_log_get(&log->log_start);
+	first = mq_log_get(&log->first_segment);
+	LWLockRelease(&log->append_lock);
+	if (!mq_state_read(&log->key, slots, valid, &current))
+		return false;
+	state = &slots[Max(current, 0)];
+	if (current < 0)
+		mq_state_init(state, &log->key);
+	state->log_start = Max(state->log_start, log_start);
+	state->first_segment = Max(state->first_segment, first);
+	if (!mq_state_write(&log->key, state))
+		return false;
+	log->stated_segment = first;
+	return true;
 }
 
 /* The redo pointer that a boot would begin with now: see mq_log_recover.c. */
@@ -353,7 +394,7 @@ vouch(MqLog *log, XLogRecPtr redo, MqStateCheckpoint *ck)
 
 	/* none in the active segment: look in those before it */
 	mq_segment_dir(dir, &log->key);
-	if (!mq_segment_list(&log->key, 0, &list))
+	if (!mq_segment_list(&log->key, log->sync_first_segment, &list))
 		mq_log_file_error("read file", dir, PANIC);
 	ck->segment = -1;
 	ck->batches = ck->position = 0;

@@ -32,7 +32,9 @@
 #include "storage/mq_checkpoint.h"
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
+#include "storage/mq_log_space.h"
 #include "storage/mq_log_standby.h"
+#include "storage/mq_log_start.h"
 #include "storage/mq_log_tail.h"
 #include "storage/mq_log_wal.h"
 #include "storage/mq_segment.h"
@@ -43,17 +45,10 @@
 /* From this size on an append has the WAL writer write its WAL. */
 #define WAL_AHEAD_BYTES	(256 * 1024)
 
-static void refuse_unusable(MqLog *log);
 static void refuse_disabled(MqLog *log) pg_attribute_noreturn();
+static void note_config(MqLog *log, const MqLogConfig *config);
 static void choose_batches(MqLog *log, MqLogAppendPlan *plan, int n);
-static void make_room(MqLog *log, MqLogAppendPlan *plan);
-static bool segment_is_full(const MqLog *log, const MqLogBatch *batch);
-static void start_log(MqLog *log);
-static void roll(MqLog *log);
-static void create_segment(MqLog *log, MqOffset base);
 static void open_files(MqLog *log, MqLogAppendPlan *plan);
-static void reserve(MqLog *log, MqSegmentFile kind, int64 need, int64 *reserved);
-static void ask_for_space(MqLog *log);
 static void decide(const MqLogRange *range, MqRangeState state, XLogRecPtr lsn);
 static void wait_for_flush(MqLog *log, XLogRecPtr lsn);
 static MqEpoch leader_epoch(void);
@@ -79,14 +74,12 @@ mq_log_append(MqLog *log, const MqLogConfig *config, uint64 fxid,
 	plan.now = GetCurrentTimestamp();
 
 	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
-	refuse_unusable(log);
+	mq_log_require_usable(log);
 	mq_log_go_live(log);
-	log->config = *config;
-	make_room(log, &plan);
+	note_config(log, config);
+	mq_log_space_make(log, &plan);
 	choose_batches(log, &plan, n);
-	reserve(log, MQ_SEGMENT_LOG, (int64) log->end.position + plan.bytes, &log->log_reserved);
-	reserve(log, MQ_SEGMENT_BATCHES,
-			((int64) log->end.batches + plan.n) * MQ_BATCHES_ENTRY_SIZE, &log->batches_reserved);
+	mq_log_space_reserve(log, plan.n, plan.bytes);
 	plan.direct = !mq_log_tail_prepare(log, plan.n, plan.bytes);
 	if (plan.direct)
 		open_files(log, &plan);
@@ -111,6 +104,76 @@ mq_log_append(MqLog *log, const MqLogConfig *config, uint64 fxid,
 	if (plan.bytes >= WAL_AHEAD_BYTES)
 		XLogSetAsyncXactLSN(range->end_lsn);
 	return plan.n;
+}
+
+/* Caller holds the append lock exclusively.  The janitor writes down what is new. */
+static void
+note_config(MqLog *log, const MqLogConfig *config)
+{
+	if (likely(log->config_known && log->config.retention_ms == config->retention_ms &&
+			   log->config.retention_bytes == config->retention_bytes &&
+			   log->config.retired == config->retired) || config->tentative)
+	{
+		log->config.segment_bytes = config->segment_bytes;
+		log->config.segment_ms = config->segment_ms;
+		return;
+	}
+	log->config = *config;
+	log->config_known = log->config_news = true;
+	if (pg_atomic_exchange_u32(&mq_log_table->config_news, 1) == 0)
+		mq_log_kick(MQ_LOG_WORKER_JANITOR);
+}
+
+void
+mq_log_configure(MqLog *log, const MqLogConfig *config)
+{
+	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+	note_config(log, config);
+	LWLockRelease(&log->append_lock);
+}
+
+bool
+mq_log_suspend(MqLog *log, MqLogConfig *before)
+{
+	bool		known;
+
+	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+	*before = log->config;
+	known = log->config_known;
+	log->config_known = log->config_news = false;
+	if (known && log->has_files && !log->dropped && log->state != MQ_LOG_DISABLED)
+	{
+		(void) mq_log_wal_config(&log->key, &log->config, false);
+		mq_log_mark_dirty(log, Max(log->end.segment, 0));
+	}
+	LWLockRelease(&log->append_lock);
+	return known;
+}
+
+bool
+mq_log_is_configured(const MqLog *log)
+{
+	return log->config_known;
+}
+
+bool
+mq_log_roll(MqLog *log)
+{
+	XLogRecPtr	lsn;
+
+	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+	mq_log_require_usable(log);
+	mq_log_go_live(log);
+	if (log->end.segment < 0 || log->end.batches == 0)
+	{
+		LWLockRelease(&log->append_lock);
+		return false;
+	}
+	mq_log_space_roll(log);
+	lsn = mq_log_wal_roll(&log->key, log->end.segment);
+	LWLockRelease(&log->append_lock);
+	XLogFlush(lsn);
+	return true;
 }
 
 void
@@ -189,6 +252,7 @@ mq_log_release(void)
 		mq_log_range_free(spare_range);
 		spare_range = MQ_LOG_NO_RANGE;
 	}
+	mq_log_start_leave_all();
 	mq_log_unpin_all();
 }
 
@@ -362,8 +426,8 @@ mq_log_file_error(const char *what, const char *path, int elevel)
 			 errmsg("could not %s \"%s\": %m", what, path)));
 }
 
-static void
-refuse_unusable(MqLog *log)
+void
+mq_log_require_usable(MqLog *log)
 {
 	if (log->dropped)
 		ereport(ERROR,
@@ -404,41 +468,6 @@ choose_batches(MqLog *log, MqLogAppendPlan *plan, int n)
 	plan->n = i;
 }
 
-/* Sees to it that the active segment is there and not full. */
-static void
-make_room(MqLog *log, MqLogAppendPlan *plan)
-{
-	if (mq_min_free_disk > 0)
-	{
-		int64		available = mq_file_disk_free(".");
-
-		if (available >= 0 && available < (int64) mq_min_free_disk * 1024)
-			ereport(ERROR,
-					(errcode(ERRCODE_DISK_FULL),
-					 errmsg("less disk space is free than mq.min_free_disk asks for"),
-					 errdetail("%lld kB are free, %d kB must stay free.",
-							   (long long) (available / 1024), mq_min_free_disk),
-					 errhint("Free space on the volume of the data directory.")));
-	}
-
-	if (!log->has_files)
-	{
-		start_log(log);
-		plan->create = true;
-	}
-	if (log->end.segment < 0)
-	{
-		create_segment(log, log->end.leo);
-		plan->roll = true;
-	}
-	else if (segment_is_full(log, &plan->batches[0]))
-	{
-		(void) mq_log_tail_write(log, ERROR);
-		roll(log);
-		plan->roll = true;
-	}
-}
-
 /* Before the critical section: what it writes to must be open. */
 static void
 open_files(MqLog *log, MqLogAppendPlan *plan)
@@ -454,165 +483,6 @@ open_files(MqLog *log, MqLogAppendPlan *plan)
 						plan->log_fd < 0 ? MQ_SEGMENT_LOG : MQ_SEGMENT_BATCHES);
 		mq_log_file_error("open file", path, ERROR);
 	}
-}
-
-static bool
-segment_is_full(const MqLog *log, const MqLogBatch *batch)
-{
-	const MqLogEnd *end = &log->end;
-
-	if (end->position == 0)
-		return false;
-	return (int64) end->position + batch->length > log->config.segment_bytes ||
-		(int64) end->batches * MQ_BATCHES_ENTRY_SIZE >= Max(log->config.segment_bytes / 4, 1024 * 1024) ||
-		end->leo - end->segment + batch->count > PG_INT32_MAX ||
-		(log->segment_first_timestamp != MQ_NO_TIMESTAMP &&
-		 batch->max_timestamp - log->segment_first_timestamp > log->config.segment_ms);
-}
-
-/* Folder and state file; their durability is the checkpoint's, until then redo's. */
-static void
-start_log(MqLog *log)
-{
-	MqStateDisk state;
-	char		dir[MQ_SEGMENT_PATH_MAX];
-
-	mq_segment_dir(dir, &log->key);
-	mq_state_init(&state, &log->key);
-	if (!mq_segment_make_dirs(&log->key) || !mq_state_create(&log->key, &state, false))
-		mq_log_file_error("create file", dir, ERROR);
-	log->has_files = true;
-	log->dirty_dir = log->dirty_parents = true;
-	mq_log_mark_dirty(log, log->end.leo);
-}
-
-/* Makes the prepared segment the active one; without one, makes it now. */
-static void
-roll(MqLog *log)
-{
-	MqOffset	base = log->end.leo;
-	char		from[MQ_SEGMENT_PATH_MAX];
-	char		to[MQ_SEGMENT_PATH_MAX];
-	int			kind;
-
-	MQ_FAULT("roll_before_rename");
-	if (!log->next_ready)
-	{
-		create_segment(log, base);
-		return;
-	}
-
-	/* .batches first: a .log names a segment, so it must not come alone */
-	for (kind = MQ_SEGMENT_BATCHES; kind >= MQ_SEGMENT_LOG; kind--)
-	{
-		mq_segment_path(from, &log->key, MQ_SEGMENT_NEXT, kind);
-		mq_segment_path(to, &log->key, base, kind);
-		if (!mq_file_rename(from, to))
-		{
-			log->next_ready = false;
-			log->dirty_dir = true;
-			mq_log_mark_dirty(log, base);
-			mq_log_file_error("rename file", from, ERROR);
-		}
-	}
-	log->next_ready = false;
-	mq_log_begin_segment(log, base);
-	log->log_reserved = mq_segment_reserve_target(MQ_SEGMENT_LOG, 0, 0, PG_INT64_MAX);
-	log->batches_reserved = mq_segment_reserve_target(MQ_SEGMENT_BATCHES, 0, 0, PG_INT64_MAX);
-	MQ_FAULT("roll_after_rename");
-}
-
-static void
-create_segment(MqLog *log, MqOffset base)
-{
-	char		path[MQ_SEGMENT_PATH_MAX];
-	int			kind;
-
-	for (kind = MQ_SEGMENT_BATCHES; kind >= MQ_SEGMENT_LOG; kind--)
-	{
-		int			fd;
-		bool		ok;
-
-		mq_segment_path(path, &log->key, base, kind);
-		fd = mq_file_open(path, O_RDWR | O_CREAT);
-		if (fd < 0)
-			mq_log_file_error("create file", path, ERROR);
-		/* descriptors without batches are a failed roll's; batches are somebody's messages */
-		if (kind == MQ_SEGMENT_LOG && mq_file_size_fd(fd) != 0)
-		{
-			mq_file_close(fd);
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("file \"%s\" has contents where a new segment should begin", path)));
-		}
-		ok = mq_file_truncate(fd, 0);
-		mq_file_close(fd);
-		if (!ok)
-			mq_log_file_error("create file", path, ERROR);
-	}
-	mq_log_begin_segment(log, base);
-}
-
-/* Caller holds the append lock exclusively; both files are there and empty. */
-void
-mq_log_begin_segment(MqLog *log, MqOffset base)
-{
-	log->end.segment = base;
-	log->end.batches = 0;
-	log->end.position = 0;
-	log->segment_first_timestamp = MQ_NO_TIMESTAMP;
-	log->log_reserved = log->batches_reserved = 0;
-	log->dirty_dir = true;
-	mq_log_mark_dirty(log, base);
-	pg_atomic_fetch_add_u32(&log->segment_version, 1);
-}
-
-/* Makes sure that the file has space up to "need"; the critical section must not meet a full disk. */
-static void
-reserve(MqLog *log, MqSegmentFile kind, int64 need, int64 *reserved)
-{
-	char		path[MQ_SEGMENT_PATH_MAX];
-	int64		limit = log->config.segment_bytes;
-	int64		from;
-	int64		target;
-	int			fd;
-
-	if (need <= *reserved)
-	{
-		if (need > *reserved - *reserved / 4)
-			ask_for_space(log);
-		return;
-	}
-	mq_segment_path(path, &log->key, log->end.segment, kind);
-	fd = mq_segment_open(&log->key, log->end.segment, kind, false);
-	if (fd < 0)
-		mq_log_file_error("open file", path, ERROR);
-	from = Max(*reserved, kind == MQ_SEGMENT_LOG ? (int64) log->end.position :
-			   (int64) log->end.batches * MQ_BATCHES_ENTRY_SIZE);
-	target = mq_segment_reserve_target(kind, need, from, limit);
-	if (!mq_file_reserve(fd, from, target) || MQ_FAULT_FAILS("reserve"))
-	{
-		/* perhaps there is room for just what is needed */
-		if (target == need || !mq_file_reserve(fd, from, need))
-			ereport(ERROR,
-					(errcode(mq_file_errcode()),
-					 errmsg("could not reserve space in file \"%s\": %m", path),
-					 errhint("Free space on the volume of the data directory.")));
-		target = need;
-	}
-	*reserved = target;
-	ask_for_space(log);
-}
-
-/* The janitor should extend the reservation, or prepare the next segment once this one is half full. */
-static void
-ask_for_space(MqLog *log)
-{
-	if (log->wants_space)
-		return;
-	log->wants_space = true;
-	if (pg_atomic_exchange_u32(&mq_log_table->space_wanted, 1) == 0)
-		mq_log_kick(MQ_LOG_WORKER_JANITOR);
 }
 
 /* Decides one range and wakes who may read now.  Never raises, never allocates. */
@@ -631,6 +501,8 @@ decide(const MqLogRange *range, MqRangeState state, XLogRecPtr lsn)
 	Assert(shared->log_slot == log->slot && shared->state == MQ_RANGE_IN_DOUBT);
 	shared->state = state;
 	shared->decided_lsn = lsn;
+	if (state == MQ_RANGE_COMMITTED)
+		mq_stat_count_in(log, range->next - range->base, &range->in);
 	before = mq_log_get(&log->lso);
 	mq_log_advance(log, GetFlushRecPtr(NULL));
 	after = mq_log_get(&log->lso);

@@ -14,6 +14,7 @@
 #include "base/mq_types.h"
 #include "datatype/timestamp.h"
 #include "storage/mq_batch.h"
+#include "storage/mq_stat.h"
 
 struct Latch;
 
@@ -29,11 +30,15 @@ typedef struct MqLogOffsets
 	MqEpoch		epoch;
 } MqLogOffsets;
 
-/* The topic options an append obeys. */
+/* The topic options that concern a log: what an append obeys, and how long messages are kept. */
 typedef struct MqLogConfig
 {
 	int64		segment_bytes;
 	int64		segment_ms;
+	int64		retention_ms;	/* -1 = for ever */
+	int64		retention_bytes;	/* of the .log files; -1 = any number */
+	bool		retired;		/* takes no messages any more, and goes when it is empty */
+	bool		tentative;		/* the transaction in progress has made this so: not to be kept */
 } MqLogConfig;
 
 /* A sealed batch on its way into the log; offset and epoch are filled in. */
@@ -53,6 +58,7 @@ typedef struct MqLogRange
 	MqOffset	base;
 	MqOffset	next;
 	XLogRecPtr	end_lsn;
+	MqStatIn	in;				/* the appender's to fill in, for publish */
 } MqLogRange;
 
 /* called by backends: opening.  Raise 53400 when the table is full, XX001/58030 when a file is unusable */
@@ -60,12 +66,27 @@ extern MqLog *mq_log_open(const MqLogKey *key);
 extern void mq_log_unpin(MqLog *log);
 extern void mq_log_unpin_all(void);		/* never raises */
 extern void mq_log_release(void);	/* at transaction end: pins and spare range; never raises */
+extern bool mq_log_exists(const MqLogKey *key);	/* open, or on disk */
 extern int	mq_log_slot(const MqLog *log);
 extern const MqLogKey *mq_log_key(const MqLog *log);
 extern bool mq_log_has_files(const MqLog *log);
 extern bool mq_log_is_dropped(const MqLog *log);
 extern void mq_log_offsets(MqLog *log, MqLogOffsets *out);
-extern int	mq_log_partitions_on_disk(Oid dboid, const pg_uuid_t *topic);
+extern int	mq_log_partitions_on_disk(Oid dboid, const pg_uuid_t *topic);	/* -1 = not even a folder for them */
+
+/* Begins a new segment at the log's end; false where the active one holds nothing.  Raises; flushes WAL */
+extern bool mq_log_roll(MqLog *log);
+
+/*
+ * The topic's options as of now, for those who work on logs without a catalog.
+ * A transaction that changes them suspends them before it commits, so that
+ * nobody deletes by options that are no longer so, whenever the server goes
+ * down; *before and the result are what was known.  Never raise but as
+ * XLogInsert does.
+ */
+extern void mq_log_configure(MqLog *log, const MqLogConfig *config);
+extern bool mq_log_suspend(MqLog *log, MqLogConfig *before);
+extern bool mq_log_is_configured(const MqLog *log);
 
 /*
  * called by producers.  mq_log_append() appends the first batches of the
@@ -98,12 +119,17 @@ typedef struct MqLogBatchView
 	const uint8 *data;
 	MqBatchInfo info;
 	MqOffset	next_offset;	/* where to go on after this batch */
+	MqOffset	segment;		/* where it stands: in this segment's .log ... */
+	uint32		position;		/* ... from this byte on */
 } MqLogBatchView;
 
 /* Reads batches that hold offsets of [from, limit); result lives in the current memory context. */
 extern MqLogReader *mq_log_reader_begin(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damage);
 extern bool mq_log_reader_next(MqLogReader *reader, MqLogBatchView *view);
 extern void mq_log_reader_end(MqLogReader *reader);
+
+/* XX001 or a WARNING, as the reader itself does, for a batch that does not decode; 53200 for want of memory */
+extern void mq_log_report_batch(MqLog *log, const MqLogBatchView *view, MqLogDamage damage, MqBatchStatus status);
 
 /* Base offset of the first batch that can hold a record with timestamp >= ts; limit when there is none. */
 extern MqOffset mq_log_search_time(MqLog *log, MqTimestamp ts, MqOffset limit);
@@ -137,6 +163,7 @@ typedef struct MqLogSegmentInfo
 	MqTimestamp max_timestamp;
 	bool		active;
 	bool		damaged;
+	bool		deleting;		/* waits for readers, or for a checkpoint to end */
 	char		path[128];		/* of the .log, relative to the data directory */
 } MqLogSegmentInfo;
 

@@ -276,9 +276,11 @@ mq_log_partitions_on_disk(Oid dboid, const pg_uuid_t *topic)
 	int			n = 0;
 
 	mq_segment_topic_dir(path, dboid, topic);
-	if (!mq_file_list(path, count_entry, &n) && errno != ENOENT)
+	if (mq_file_list(path, count_entry, &n))
+		return n;
+	if (errno != ENOENT)
 		mq_log_file_error("read file", path, ERROR);
-	return n;
+	return -1;
 }
 
 /* Every partition that has a folder; palloc'd. */

@@ -20,6 +20,7 @@
 #include "storage/mq_batches.h"
 #include "storage/mq_log.h"
 #include "storage/mq_segment.h"
+#include "storage/mq_stat.h"
 #include "storage/mq_state.h"
 #include "storage/spin.h"
 
@@ -41,6 +42,7 @@ struct MqLogShared
 	pg_atomic_uint32 pins;
 	LWLock		append_lock;
 	LWLock		sync_lock;
+	MqStat	   *stat;			/* constant while pinned */
 
 	bool		loaded;			/* (A) the fields below were read from disk */
 	bool		has_files;		/* (A) */
@@ -55,6 +57,8 @@ struct MqLogShared
 	int64		log_reserved;	/* (A) bytes reserved of the active .log; 0 = unknown */
 	int64		batches_reserved;	/* (A) */
 	MqLogConfig config;			/* (A) as the last appender knew it */
+	bool		config_known;	/* (A) what it says of retention is the topic's */
+	bool		config_news;	/* (A) and neither WAL nor the state file has it yet */
 	int32		tail;			/* (A) what the files lack, see mq_log_tail.c; -1 = nothing */
 	bool		next_ready;		/* (A) next.* is prepared */
 	bool		wants_space;	/* (A) the janitor should reserve or prepare */
@@ -70,12 +74,15 @@ struct MqLogShared
 	uint32		decided_batch;	/* (A) */
 	bool		gap;			/* (A) redo met a hole */
 	MqOffset	gap_offset;		/* (A) */
+	MqOffset	damaged_segment;	/* (A) state is DAMAGED because of this one; -1 = of something else */
+	XLogRecPtr	start_lsn;		/* (A) end of the record that moved the log start last */
 	bool		left_in_doubt;	/* (A) found unsettled when it was loaded */
 	uint32		trimmed_version;	/* the janitor's: segment_version when it last gave space back */
 	MqOffset	trimmed_below;	/* the janitor's: segments before this one have none to give */
 
 	/* written under the append lock, read without */
 	pg_atomic_uint64 log_start;
+	pg_atomic_uint64 first_segment; /* segments before this one are gone, or going */
 	pg_atomic_uint64 lso;
 	pg_atomic_uint64 hw;
 	pg_atomic_uint64 leo;
@@ -86,6 +93,13 @@ struct MqLogShared
 	bool		dirty_parents;	/* (A) the folder itself */
 	MqOffset	dirty_segment;	/* (A) lowest segment with unsynced bytes */
 
+	/* readers, and what waits for them: see mq_log_start.c */
+	pg_atomic_uint32 reader_epoch;
+	pg_atomic_uint32 readers[2];
+	MqOffset	stated_segment; /* sync_all_lock: first_segment as the state file has it */
+	MqOffset	removed_below;	/* sync_all_lock: no files below this one */
+	MqOffset	grace_below;	/* sync_all_lock: to be removed when older readers are done; -1 = nothing */
+
 	/* the checkpointer's copy of what it took */
 	bool		sync_wanted;
 	bool		sync_dir;
@@ -93,6 +107,11 @@ struct MqLogShared
 	MqOffset	sync_segment;
 	MqLogEnd	sync_end;
 	XLogRecPtr	sync_lsn;
+	XLogRecPtr	sync_start_lsn;
+	MqOffset	sync_log_start;
+	MqOffset	sync_first_segment;
+	MqLogConfig sync_config;
+	bool		sync_config_known;
 };
 
 typedef enum MqRangeState
@@ -148,6 +167,8 @@ typedef struct MqLogTable
 	pg_atomic_uint64 settled_at;	/* with unsettled: the next xid when all was last settled, or settling began */
 	pg_atomic_uint32 space_wanted;	/* 1 = some slot wants_space */
 	pg_atomic_uint32 sweep_databases;	/* 1 = look for databases that are gone */
+	pg_atomic_uint32 config_news;	/* 1 = some slot has config_news */
+	pg_atomic_uint32 old_files; /* 1 = some slot has files below its first segment */
 
 	pg_atomic_uint64 redo_served;	/* redo pointer of the last pass over dirty marks that completed */
 
@@ -179,12 +200,18 @@ extern MqRangeShared *mq_log_ranges;
 extern MqLog *mq_log_open_redo(const MqLogKey *key);	/* NULL when the table is full; not pinned by transactions */
 extern void mq_log_unpin_redo(MqLog *log);
 extern MqLog *mq_log_pin_slot(int slot);	/* NULL when it holds no log that is loaded */
+extern bool mq_log_is_open(const MqLogKey *key);	/* has it a slot? */
 extern void mq_log_reset(MqLog *log);	/* as if nothing had been read from disk */
 extern int32 mq_log_range_alloc(void);	/* raises 53400 */
 extern void mq_log_range_free(int32 range);
 extern void mq_log_kick(int worker);
-extern void mq_log_drop_slots(Oid dboid, const pg_uuid_t *topic);	/* topic NULL = all of the database */
+
+/* topic NULL = all of the database, partition -1 = all of the topic */
+extern void mq_log_drop_slots(Oid dboid, const pg_uuid_t *topic, int32 partition);
 extern bool mq_log_same_topic(const MqLogKey *key, Oid dboid, const pg_uuid_t *topic);
+
+/* mq_log_info.c */
+extern MqTimestamp mq_log_segment_time(const MqLogKey *key, MqOffset segment);
 
 /* mq_log_chores.c; result is palloc'd, NULL when empty */
 extern MqLogKey *mq_log_list_all(int *n);
@@ -196,12 +223,13 @@ typedef struct MqLogFound
 	MqDescriptorDisk last;		/* when end.batches > 0 */
 	MqLogEnd	there;			/* without what a checkpoint vouches for */
 	XLogRecPtr	vouched_redo;
+	MqOffset	damaged_segment;	/* -1 = none */
 	bool		damaged;
 	const char *reason;
 } MqLogFound;
 
-/* mq_log_recover.c; false with errno when a file cannot be read */
-extern bool mq_log_find_end(const MqLogKey *key, const MqSegmentList *list, XLogRecPtr redo,
+/* mq_log_recover.c; the list begins with the first segment kept.  False with errno when a file cannot be read */
+extern bool mq_log_find_end(const MqLogKey *key, const MqSegmentList *list, XLogRecPtr redo, MqOffset first,
 							const MqStateCheckpoint *vouched, MqLogFound *found);
 
 /*
@@ -209,6 +237,10 @@ extern bool mq_log_find_end(const MqLogKey *key, const MqSegmentList *list, XLog
  * false with errno when it could not be read for now, and may be later.
  */
 extern bool mq_log_load(MqLog *log);
+
+/* mq_log_read.c: a batch as its descriptor says it is; pure */
+extern MqBatchStatus mq_log_check_batch(const MqDescriptorDisk *d, MqOffset base, const uint8 *data,
+										size_t len, MqBatchInfo *info);
 
 /* mq_log.c; caller holds the append lock exclusively */
 extern void mq_log_check(const MqLog *log);
@@ -219,6 +251,7 @@ extern void mq_log_mark_dirty(MqLog *log, MqOffset segment);
 extern void mq_log_begin_segment(MqLog *log, MqOffset base);
 extern void mq_log_note_epoch(MqLog *log, MqEpoch epoch, MqOffset start);
 extern void mq_log_note_unsettled(MqLog *log);
+extern void mq_log_require_usable(MqLog *log);	/* raises for one that is dropped or disabled */
 extern void mq_log_flush_for_view(XLogRecPtr lsn);
 extern void mq_log_file_error(const char *what, const char *path, int elevel);
 

@@ -63,6 +63,9 @@ mq_log_load(MqLog *log)
 		const MqStateDisk *state = &slots[current];
 
 		pg_atomic_write_u64(&log->log_start, state->log_start);
+		pg_atomic_write_u64(&log->first_segment, state->first_segment);
+		log->stated_segment = log->removed_below = state->first_segment;
+		log->config_known = mq_state_get_config(state, &log->config);
 		if (state->epochs_used > 0)
 			mq_log_note_epoch(log, state->epochs[state->epochs_used - 1].epoch,
 							  state->epochs[state->epochs_used - 1].start);
@@ -150,7 +153,7 @@ load_files(MqLog *log, const MqStateDisk slots[2], const bool valid[2])
 	bool		ok;
 	int			save_errno;
 
-	if (!mq_segment_list(&log->key, 0, &list))
+	if (!mq_segment_list(&log->key, mq_log_get(&log->first_segment), &list))
 		return false;
 	ok = load_end(log, &list, slots, valid);
 	save_errno = errno;
@@ -166,11 +169,12 @@ load_end(MqLog *log, const MqSegmentList *list, const MqStateDisk slots[2], cons
 {
 	MqLogFound	found;
 
-	if (!mq_log_find_end(&log->key, list, PG_UINT64_MAX,
+	if (!mq_log_find_end(&log->key, list, PG_UINT64_MAX, mq_log_get(&log->first_segment),
 						 mq_state_vouch(slots, valid, PG_UINT64_MAX), &found))
 		return false;
 	if (found.damaged)
 		log->state = MQ_LOG_DAMAGED;
+	log->damaged_segment = found.damaged_segment;
 	log->end = found.end;
 	if (found.there.batches > 0)
 	{

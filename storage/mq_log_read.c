@@ -1,6 +1,6 @@
 /*
  * mq_log_read.c
- *	  Readers of a log: batches from an offset on, search by time, facts for views.
+ *	  Readers of a log: batches from an offset on.
  *
  * What lies below the last stable offset does not change any more, so readers
  * take no lock while they read.  A reader walks descriptors, leaves out those
@@ -16,11 +16,14 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "utils/memutils.h"
 
+#include "base/mq_settings.h"
 #include "storage/mq_fate.h"
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
+#include "storage/mq_log_start.h"
 #include "storage/mq_log_tail.h"
 #include "storage/mq_segment.h"
 
@@ -34,6 +37,7 @@ struct MqLogReader
 	MqOffset	from;
 	MqOffset	limit;
 	MqLogDamage damage;
+	int			turn;			/* see mq_log_start_enter(); -1 = has not entered */
 	MqOffset	segment;		/* -1 = no more */
 	uint32		count;			/* descriptors of the segment */
 	uint32		number;			/* next descriptor */
@@ -46,6 +50,7 @@ struct MqLogReader
 	uint32		run_position;	/* what the buffer holds of the .log */
 	uint32		run_length;
 	uint32		read_ahead;
+	MqStatRead	done;			/* not yet counted */
 };
 
 static void enter_segment(MqLogReader *reader, MqOffset segment);
@@ -57,9 +62,13 @@ static bool is_wanted(MqLogReader *reader, const MqDescriptorDisk *d);
 static bool load_batch(MqLogReader *reader, const MqDescriptorDisk *d, MqLogBatchView *view);
 static uint32 run_length(MqLogReader *reader, const MqDescriptorDisk *d);
 static void report(MqLogReader *reader, MqSegmentFile kind, int64 position, MqOffset from, MqOffset next, const char *what);
+static void report_unreadable(MqLogReader *reader, MqSegmentFile kind, int64 position, MqOffset from, MqOffset next);
+static void raise_damage(const MqLogKey *key, MqOffset segment, MqSegmentFile kind, int64 position,
+						 MqOffset from, MqOffset next, MqLogDamage damage, const char *what);
+static void begin_read(instr_time *start);
+static void end_read(MqLogReader *reader, const instr_time *start, int64 bytes);
+static void count_reads(MqLogReader *reader);
 static void read_failed(const MqLogKey *key, MqOffset segment, MqSegmentFile kind);
-static bool last_descriptor(const MqLogKey *key, MqOffset segment, MqDescriptorDisk *d);
-static MqTimestamp batch_timestamp(const MqLogKey *key, MqOffset segment);
 
 MqLogReader *
 mq_log_reader_begin(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damage)
@@ -74,12 +83,13 @@ mq_log_reader_begin(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damag
 	reader->from = from;
 	reader->limit = limit;
 	reader->damage = damage;
-	reader->segment = -1;
+	reader->segment = reader->turn = -1;
 	reader->read_ahead = FIRST_READ;
 	if (log->state == MQ_LOG_DISABLED)
 		read_failed(&log->key, 0, MQ_SEGMENT_LOG);
 	if (from >= limit)
 		return reader;
+	reader->turn = mq_log_start_enter(log);
 	mq_log_tail_write_for_reader(log);
 
 	LWLockAcquire(&log->append_lock, LW_SHARED);
@@ -164,199 +174,49 @@ mq_log_reader_next(MqLogReader *reader, MqLogBatchView *view)
 	return false;
 }
 
+/* Is what stands in the .log the batch that was written there?  len may be larger than the batch. */
+MqBatchStatus
+mq_log_check_batch(const MqDescriptorDisk *d, MqOffset base, const uint8 *data, size_t len, MqBatchInfo *info)
+{
+	MqBatchStatus status;
+
+	if (len < d->length)
+		return MQ_BATCH_TOO_SHORT;
+	status = mq_batch_parse(data, d->length, info);
+	if (status != MQ_BATCH_OK)
+		return status;
+	if (info->total_length != d->length || info->base_offset != base)
+		return MQ_BATCH_BAD_LENGTH;
+
+	/* a whole batch, but not the one that was written here */
+	if ((uint32) info->last_offset_delta + 1 != d->record_count ||
+		info->max_timestamp > d->max_timestamp || !mq_batches_is_tied(d, data))
+		return MQ_BATCH_BAD_COUNT;
+	return mq_batch_check_crc(data, info);
+}
+
+void
+mq_log_report_batch(MqLog *log, const MqLogBatchView *view, MqLogDamage damage, MqBatchStatus status)
+{
+	if (status == MQ_BATCH_NO_MEMORY)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("Failed while decompressing a record batch of %d bytes.",
+						   view->info.total_length)));
+	raise_damage(&log->key, view->segment, MQ_SEGMENT_LOG, view->position, view->info.base_offset,
+				 view->next_offset, damage, mq_batch_status_text(status));
+}
+
 void
 mq_log_reader_end(MqLogReader *reader)
 {
+	count_reads(reader);
+	if (reader->turn >= 0)
+		mq_log_start_leave(reader->log, reader->turn);
 	if (reader->buffer != NULL)
 		pfree(reader->buffer);
 	pfree(reader);
-}
-
-/*
- * Running maxima rise from batch to batch and from segment to segment, so the
- * first batch whose maximum reaches ts holds the first such record.
- */
-MqOffset
-mq_log_search_time(MqLog *log, MqTimestamp ts, MqOffset limit)
-{
-	MqSegmentList list;
-	MqOffset	result = limit;
-	int			low = 0;
-	int			high;
-
-	mq_log_tail_write_for_reader(log);
-	if (!mq_segment_list(&log->key, 0, &list))
-		read_failed(&log->key, 0, MQ_SEGMENT_LOG);
-	high = list.n;
-	while (low < high)
-	{
-		int			mid = (low + high) / 2;
-		MqDescriptorDisk d;
-
-		if (last_descriptor(&log->key, list.bases[mid], &d) && d.max_timestamp < ts)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	for (; low < list.n && result == limit; low++)
-	{
-		MqBatchesIdentity id;
-		MqDescriptorDisk d;
-		uint32		count;
-		uint32		number;
-		bool		ok;
-		int			fd = mq_segment_open(&log->key, list.bases[low], MQ_SEGMENT_BATCHES, false);
-
-		if (fd < 0)
-			continue;
-		count = Max(mq_file_size_fd(fd), 0) / MQ_BATCHES_ENTRY_SIZE;
-		mq_segment_identity(&id, &log->key, list.bases[low]);
-		number = mq_batches_search(&id, count, MQ_BATCHES_BY_MAX_TIMESTAMP, ts - 1,
-								   mq_segment_read_batches, &fd, &ok);
-		if (ok && number < count && mq_segment_read_batches(&fd, number, 1, &d))
-			result = Min(list.bases[low] + d.offset_delta, limit);
-	}
-	mq_segment_list_free(&list);
-	return result;
-}
-
-void
-mq_log_info(MqLog *log, MqLogInfo *info)
-{
-	XLogRecPtr	last;
-	int			n;
-	int			i;
-	MqLogSegmentInfo *segments;
-
-	memset(info, 0, sizeof(*info));
-	info->oldest_timestamp = MQ_NO_TIMESTAMP;
-	LWLockAcquire(&log->append_lock, LW_SHARED);
-	info->state = log->state;
-	info->last_append_at = log->last_append_at;
-	info->newest_timestamp = log->max_timestamp;
-	LWLockRelease(&log->append_lock);
-
-	if (info->state == MQ_LOG_DISABLED)
-		return;
-
-	/* flush after the look, so that no end is shown that a crash takes back */
-	mq_log_offsets(log, &info->offsets);
-	LWLockAcquire(&log->append_lock, LW_SHARED);
-	last = log->last_append_lsn;
-	LWLockRelease(&log->append_lock);
-	mq_log_flush_for_view(last);
-
-	segments = mq_log_segments(log, &n);
-	info->segments = n;
-	info->oldest_timestamp = n > 0 ? segments[0].min_timestamp : MQ_NO_TIMESTAMP;
-	for (i = 0; i < n; i++)
-		info->size_bytes += segments[i].log_bytes + segments[i].batches_bytes;
-	if (segments != NULL)
-		pfree(segments);
-}
-
-MqLogSegmentInfo *
-mq_log_segments(MqLog *log, int *n)
-{
-	MqSegmentList list;
-	MqLogSegmentInfo *result;
-	MqLogEnd	end;
-	char		dir[MQ_SEGMENT_PATH_MAX];
-	bool		damaged;
-	bool		written;
-	int			save_errno;
-	int			i;
-
-	/* a view shows many logs: one that cannot be looked at must not take the others with it */
-	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
-	written = mq_log_tail_write(log, DEBUG1);
-	save_errno = errno;
-	end = log->end;
-	damaged = log->state != MQ_LOG_ACTIVE;
-	LWLockRelease(&log->append_lock);
-
-	mq_segment_dir(dir, &log->key);
-	if (!written)
-	{
-		errno = save_errno;
-		mq_log_file_error("write files in folder", dir, WARNING);
-	}
-	if (!mq_segment_list(&log->key, 0, &list))
-		mq_log_file_error("read folder", dir, WARNING);
-
-	*n = list.n;
-	result = palloc0(sizeof(MqLogSegmentInfo) * Max(list.n, 1));
-	for (i = 0; i < list.n; i++)
-	{
-		MqLogSegmentInfo *s = &result[i];
-		MqDescriptorDisk d;
-		char		path[MQ_SEGMENT_PATH_MAX];
-
-		s->base = list.bases[i];
-		s->next = i + 1 < list.n ? list.bases[i + 1] : Max(end.leo, s->base);
-		s->active = i == list.n - 1;
-		s->damaged = damaged && s->active;
-		mq_segment_path(path, &log->key, s->base, MQ_SEGMENT_BATCHES);
-		s->batches_bytes = Max(mq_file_size(path), 0);
-		mq_segment_path(path, &log->key, s->base, MQ_SEGMENT_LOG);
-		s->log_bytes = Max(mq_file_size(path), 0);
-		strlcpy(s->path, path, sizeof(s->path));
-		s->min_timestamp = s->log_bytes > 0 ? batch_timestamp(&log->key, s->base) : MQ_NO_TIMESTAMP;
-		s->max_timestamp = s->log_bytes > 0 && last_descriptor(&log->key, s->base, &d) ?
-			d.max_timestamp : MQ_NO_TIMESTAMP;
-	}
-	mq_segment_list_free(&list);
-	return result;
-}
-
-/* What is between append and publish, partition by partition; palloc'd. */
-MqLogInflight *
-mq_log_inflight(int *n)
-{
-	MqLogInflight *result = NULL;
-	int			room = 0;
-	int			i;
-
-	*n = 0;
-	if (!mq_log_is_attached())
-		return NULL;
-	for (i = 0; i < mq_log_table->slots; i++)
-	{
-		MqLog	   *log = &mq_log_slots[i];
-		int32		range;
-		int			here = 0;
-
-		if (!log->in_use || log->range_head == MQ_LOG_NO_RANGE)
-			continue;
-		/* count first: nothing is allocated under the lock */
-		LWLockAcquire(&log->append_lock, LW_SHARED);
-		for (range = log->range_head; range != MQ_LOG_NO_RANGE; range = mq_log_ranges[range].next)
-			here++;
-		LWLockRelease(&log->append_lock);
-		if (*n + here > room)
-		{
-			room = Max(room * 2, *n + here + 16);
-			result = result == NULL ? palloc(sizeof(MqLogInflight) * room) :
-				repalloc(result, sizeof(MqLogInflight) * room);
-		}
-		LWLockAcquire(&log->append_lock, LW_SHARED);
-		for (range = log->range_head; range != MQ_LOG_NO_RANGE && *n < room; range = mq_log_ranges[range].next)
-		{
-			const MqRangeShared *r = &mq_log_ranges[range];
-			MqLogInflight *out = &result[(*n)++];
-
-			out->key = log->key;
-			out->fxid = r->fxid;
-			out->base = r->base;
-			out->next = r->end;
-			out->since = r->since;
-			out->committed = r->state == MQ_RANGE_COMMITTED;
-			out->aborted = r->state == MQ_RANGE_ABORTED;
-			out->blocks_lso = range == log->range_head;
-		}
-		LWLockRelease(&log->append_lock);
-	}
-	return result;
 }
 
 /* Puts the reader at the first descriptor that reaches past "from". */
@@ -369,23 +229,34 @@ enter_segment(MqLogReader *reader, MqOffset segment)
 	bool		ok = true;
 	int			fd = mq_segment_open(&reader->log->key, segment, MQ_SEGMENT_BATCHES, false);
 
+	count_reads(reader);
 	size = fd < 0 ? -1 : mq_file_size_fd(fd);
-	if (size < 0)
-		read_failed(&reader->log->key, segment, MQ_SEGMENT_BATCHES);
 	reader->segment = segment;
-	reader->count = size / MQ_BATCHES_ENTRY_SIZE;
+	reader->count = Max(size, 0) / MQ_BATCHES_ENTRY_SIZE;
 	reader->number = 0;
 	reader->window_n = 0;
 	reader->run_length = 0;
 	reader->expected = segment;
+	if (size < 0)
+	{
+		int			save_errno = errno;
+		MqOffset	next = Min(end_of_segment(reader), reader->limit);
+
+		errno = save_errno;
+		report_unreadable(reader, MQ_SEGMENT_BATCHES, 0, segment, next);
+		reader->expected = next;
+		return;
+	}
 	if (reader->from <= segment)
 		return;
 
 	mq_segment_identity(&id, &reader->log->key, segment);
 	reader->number = mq_batches_search(&id, reader->count, MQ_BATCHES_BY_NEXT_OFFSET,
 									   reader->from - segment, mq_segment_read_batches, &fd, &ok);
-	if (!ok)
+	if (!ok && (reader->damage == MQ_LOG_DAMAGE_ERROR || mq_file_is_shortage()))
 		read_failed(&reader->log->key, segment, MQ_SEGMENT_BATCHES);
+	if (!ok)
+		reader->number = 0;
 
 	/* damaged ones right before it may hold the offset asked for */
 	while (reader->number > 0 && descriptor(reader, reader->number - 1) == NULL)
@@ -447,9 +318,18 @@ descriptor(MqLogReader *reader, uint32 number)
 		uint32		first = number;
 		uint32		n = Min(reader->count - first, WINDOW);
 		int			fd = mq_segment_open(&reader->log->key, reader->segment, MQ_SEGMENT_BATCHES, false);
+		instr_time	start;
 
+		begin_read(&start);
 		if (fd < 0 || !mq_segment_read_batches(&fd, first, n, reader->window))
-			read_failed(&reader->log->key, reader->segment, MQ_SEGMENT_BATCHES);
+		{
+			if (reader->damage == MQ_LOG_DAMAGE_ERROR || mq_file_is_shortage())
+				read_failed(&reader->log->key, reader->segment, MQ_SEGMENT_BATCHES);
+			/* all of them are damaged then */
+			memset(reader->window, 0, sizeof(reader->window));
+		}
+		else
+			end_read(reader, &start, (int64) n * MQ_BATCHES_ENTRY_SIZE);
 		reader->window_first = first;
 		reader->window_n = n;
 	}
@@ -496,36 +376,32 @@ load_batch(MqLogReader *reader, const MqDescriptorDisk *d, MqLogBatchView *view)
 		uint32		len = run_length(reader, d);
 		int			fd = mq_segment_open(&reader->log->key, reader->segment, MQ_SEGMENT_LOG, false);
 		int64		got;
+		instr_time	start;
 
 		if (len > reader->buffer_size)
 		{
 			reader->buffer = reader->buffer == NULL ? palloc(len) : repalloc(reader->buffer, len);
 			reader->buffer_size = len;
 		}
+		begin_read(&start);
 		got = fd < 0 ? -1 : mq_file_pread(fd, reader->buffer, len, d->position);
 		if (got < 0)
-			read_failed(&reader->log->key, reader->segment, MQ_SEGMENT_LOG);
+		{
+			reader->run_length = 0;
+			report_unreadable(reader, MQ_SEGMENT_LOG, d->position, base, base + d->record_count);
+			return false;
+		}
+		end_read(reader, &start, got);
 		reader->run_position = d->position;
 		reader->run_length = got;
 		reader->read_ahead = Min(reader->read_ahead * 4, LARGEST_READ);
 	}
 
 	view->data = reader->buffer + (d->position - reader->run_position);
-	status = MQ_BATCH_TOO_SHORT;
-	if (d->position + d->length <= reader->run_position + reader->run_length)
-		status = mq_batch_parse(view->data, d->length, &view->info);
-	if (status == MQ_BATCH_OK &&
-		(view->info.total_length != d->length || view->info.base_offset != base))
-		status = MQ_BATCH_BAD_LENGTH;
-
-	/* a whole batch, but not the one that was written here */
-	if (status == MQ_BATCH_OK &&
-		((uint32) view->info.last_offset_delta + 1 != d->record_count ||
-		 view->info.max_timestamp > d->max_timestamp ||
-		 !mq_batches_is_tied(d, view->data)))
-		status = MQ_BATCH_BAD_COUNT;
-	if (status == MQ_BATCH_OK)
-		status = mq_batch_check_crc(view->data, &view->info);
+	view->segment = reader->segment;
+	view->position = d->position;
+	status = mq_log_check_batch(d, base, view->data,
+								reader->run_position + reader->run_length - d->position, &view->info);
 	if (status == MQ_BATCH_OK)
 		return true;
 	report(reader, MQ_SEGMENT_LOG, d->position, base, base + d->record_count,
@@ -554,20 +430,78 @@ run_length(MqLogReader *reader, const MqDescriptorDisk *d)
 	return end - position;
 }
 
-/* XX001, or a WARNING for those who asked to go on. */
 static void
 report(MqLogReader *reader, MqSegmentFile kind, int64 position, MqOffset from, MqOffset next, const char *what)
 {
+	raise_damage(&reader->log->key, reader->segment, kind, position, from, next, reader->damage, what);
+}
+
+/*
+ * To those who go on around damage a file that cannot be read is no different;
+ * what is left to others as it is are the system's errors, and want of
+ * descriptors or memory to all.
+ */
+static void
+report_unreadable(MqLogReader *reader, MqSegmentFile kind, int64 position, MqOffset from, MqOffset next)
+{
+	char	   *what;
+
+	if (mq_file_is_shortage() || (reader->damage == MQ_LOG_DAMAGE_ERROR && errno != ENOENT))
+		read_failed(&reader->log->key, reader->segment, kind);
+	what = errno == ENOENT ? pstrdup("the file is missing") :
+		psprintf("the file cannot be read (%s)", strerror(errno));
+	report(reader, kind, position, from, next, what);
+	pfree(what);
+}
+
+/* XX001, or a WARNING for those who asked to go on. */
+static void
+raise_damage(const MqLogKey *key, MqOffset segment, MqSegmentFile kind, int64 position,
+			 MqOffset from, MqOffset next, MqLogDamage damage, const char *what)
+{
 	char		path[MQ_SEGMENT_PATH_MAX];
 
-	mq_segment_path(path, &reader->log->key, reader->segment, kind);
-	ereport(reader->damage == MQ_LOG_DAMAGE_ERROR ? ERROR : WARNING,
+	mq_segment_path(path, key, segment, kind);
+	ereport(damage == MQ_LOG_DAMAGE_ERROR ? ERROR : WARNING,
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("damaged batch in file \"%s\" at position %lld", path, (long long) position),
 			 errdetail("Offsets %lld to %lld of partition %d: %s.",
-					   (long long) from, (long long) next - 1, reader->log->key.partition, what),
-			 reader->damage == MQ_LOG_DAMAGE_ERROR ?
+					   (long long) from, (long long) next - 1, key->partition, what),
+			 damage == MQ_LOG_DAMAGE_ERROR ?
 			 errhint("Read around it with on_damage => 'skip'; restore it from a backup.") : 0));
+}
+
+static void
+begin_read(instr_time *start)
+{
+	if (mq_track_io_timing)
+		INSTR_TIME_SET_CURRENT(*start);
+	else
+		INSTR_TIME_SET_ZERO(*start);
+}
+
+/* Notes a read of a file for the statistics. */
+static void
+end_read(MqLogReader *reader, const instr_time *start, int64 bytes)
+{
+	instr_time	end;
+
+	if (!INSTR_TIME_IS_ZERO(*start))
+	{
+		INSTR_TIME_SET_CURRENT(end);
+		INSTR_TIME_SUBTRACT(end, *start);
+		reader->done.usec += INSTR_TIME_GET_MICROSEC(end);
+	}
+	reader->done.reads++;
+	reader->done.bytes += bytes;
+}
+
+/* Once per segment, so that a long scan can be watched and an error loses little. */
+static void
+count_reads(MqLogReader *reader)
+{
+	mq_stat_count_read(reader->log, &reader->done);
+	memset(&reader->done, 0, sizeof(reader->done));
 }
 
 static void
@@ -577,38 +511,4 @@ read_failed(const MqLogKey *key, MqOffset segment, MqSegmentFile kind)
 
 	mq_segment_path(path, key, Max(segment, 0), kind);
 	mq_log_file_error("read file", path, ERROR);
-}
-
-static bool
-last_descriptor(const MqLogKey *key, MqOffset segment, MqDescriptorDisk *d)
-{
-	MqBatchesIdentity id;
-	uint32		number;
-	int			fd = mq_segment_open(key, segment, MQ_SEGMENT_BATCHES, false);
-
-	if (fd < 0)
-		return false;
-	mq_segment_identity(&id, key, segment);
-	for (number = Max(mq_file_size_fd(fd), 0) / MQ_BATCHES_ENTRY_SIZE; number > 0; number--)
-	{
-		if (!mq_segment_read_batches(&fd, number - 1, 1, d))
-			return false;
-		if (mq_batches_valid(d, &id, number - 1))
-			return true;
-	}
-	return false;
-}
-
-/* Base timestamp of a segment's first batch. */
-static MqTimestamp
-batch_timestamp(const MqLogKey *key, MqOffset segment)
-{
-	uint8		header[MQ_BATCH_HEADER_SIZE];
-	MqBatchInfo info;
-	int			fd = mq_segment_open(key, segment, MQ_SEGMENT_LOG, false);
-
-	if (fd < 0 || mq_file_pread(fd, header, sizeof(header), 0) != sizeof(header) ||
-		mq_batch_parse(header, PG_INT32_MAX, &info) != MQ_BATCH_OK)
-		return MQ_NO_TIMESTAMP;
-	return info.base_timestamp;
 }

@@ -54,6 +54,9 @@ typedef struct BootWork
 /* A backup label was there at boot: pruning waits for rm_startup. */
 static bool prune_deferred = false;
 
+/* Pruning a backup's copy, whose files are not of one moment. */
+static bool prune_by_label = false;
+
 static void prune_by_control(const ControlFileData *control);
 static void prune_all(XLogRecPtr redo);
 static bool visit_database(void *arg, const char *name);
@@ -65,6 +68,7 @@ static bool cut(BootWork *work, const MqSegmentList *list, const MqLogFound *fou
 static bool cut_file(BootWork *work, MqOffset base, MqSegmentFile kind, int64 size, bool *changed);
 static bool forget_unfinished(BootWork *work, MqStateDisk slots[2], const bool valid[2], int current);
 static bool remove_next(const MqLogKey *key);
+static bool remove_old(const MqLogKey *key, MqOffset first);
 static void report_gap(MqLog *log);
 
 void
@@ -109,7 +113,9 @@ mq_log_recover_startup(void)
 	if (!prune_deferred)
 		return;
 	prune_deferred = false;
+	prune_by_label = true;
 	prune_all(GetRedoRecPtr());
+	prune_by_label = false;
 	mq_checkpoint_boot(GetRedoRecPtr());
 }
 
@@ -173,7 +179,7 @@ mq_log_remove_files(Oid dboid, const pg_uuid_t *topic)
 	char		path[MQ_SEGMENT_PATH_MAX];
 	char		parent[MQ_SEGMENT_PATH_MAX];
 
-	mq_log_drop_slots(dboid, whole ? NULL : topic);
+	mq_log_drop_slots(dboid, whole ? NULL : topic, -1);
 	snprintf(parent, sizeof(parent), "%s/%u", MQ_SEGMENT_ROOT, dboid);
 	if (whole)
 	{
@@ -194,6 +200,28 @@ mq_log_remove_files(Oid dboid, const pg_uuid_t *topic)
 		return false;
 	}
 	ereport(LOG, (errmsg("mq_ext: removed dropped log \"%s\"", path)));
+	return true;
+}
+
+/* Of a partition that was retired, and is empty. */
+bool
+mq_log_remove_partition_files(const MqLogKey *key)
+{
+	char		path[MQ_SEGMENT_PATH_MAX];
+	char		parent[MQ_SEGMENT_PATH_MAX];
+
+	mq_log_drop_slots(key->dboid, &key->topic, key->partition);
+	mq_segment_forget(&key->topic);
+	mq_segment_dir(path, key);
+	mq_segment_topic_dir(parent, key->dboid, &key->topic);
+	if (!mq_file_exists(path) && errno == ENOENT)
+		return true;
+	if (!mq_file_remove_tree(path) || !mq_file_sync_path(parent, true))
+	{
+		mq_log_file_error("remove folder", path, WARNING);
+		return false;
+	}
+	ereport(LOG, (errmsg("mq_ext: removed retired partition \"%s\"", path)));
 	return true;
 }
 
@@ -318,6 +346,7 @@ prune_partition(BootWork *work)
 	MqStateDisk slots[2];
 	bool		valid[2];
 	int			current;
+	MqOffset	first = 0;
 	MqSegmentList list;
 	MqLogFound	found;
 	bool		ok;
@@ -325,10 +354,13 @@ prune_partition(BootWork *work)
 
 	if (!mq_state_read(&work->key, slots, valid, &current) && errno != ENOENT)
 		return false;
-	if (!remove_next(&work->key) || !mq_segment_list(&work->key, 0, &list))
+	if (current >= 0)
+		first = slots[current].first_segment;
+	if (!remove_next(&work->key) || !remove_old(&work->key, first) ||
+		!mq_segment_list(&work->key, first, &list))
 		return false;
 
-	if (!mq_log_find_end(&work->key, &list, work->redo, mq_state_vouch(slots, valid, work->redo), &found))
+	if (!mq_log_find_end(&work->key, &list, work->redo, first, mq_state_vouch(slots, valid, work->redo), &found))
 	{
 		save_errno = errno;
 		mq_segment_list_free(&list);
@@ -349,6 +381,8 @@ prune_partition(BootWork *work)
 						   LSN_FORMAT_ARGS(found.vouched_redo),
 						   found.end.batches, (long long) found.end.segment,
 						   found.there.batches, (long long) found.there.segment),
+				 prune_by_label ?
+				 errhint("All is well if WAL that is replayed now says that these messages were deleted.") :
 				 errhint("What is undamaged stays readable; restore the rest from a backup.")));
 	}
 	MQ_FAULT("boot_before_cut");
@@ -381,13 +415,15 @@ forget_unfinished(BootWork *work, MqStateDisk slots[2], const bool valid[2], int
  * never before what a checkpoint has vouched for.
  */
 bool
-mq_log_find_end(const MqLogKey *key, const MqSegmentList *list, XLogRecPtr redo,
+mq_log_find_end(const MqLogKey *key, const MqSegmentList *list, XLogRecPtr redo, MqOffset first,
 				const MqStateCheckpoint *vouched, MqLogFound *found)
 {
 	int			i;
 
 	memset(found, 0, sizeof(*found));
-	found->end.segment = -1;
+	found->end.segment = found->damaged_segment = -1;
+	if (vouched != NULL && vouched->segment < first)
+		vouched = NULL;			/* that segment has been removed since */
 	for (i = list->n - 1; i >= 0; i--)
 	{
 		MqBatchesIdentity id;
@@ -422,6 +458,7 @@ mq_log_find_end(const MqLogKey *key, const MqSegmentList *list, XLogRecPtr redo,
 			if (mq_file_size(path) < (int64) found->end.position)
 			{
 				found->damaged = true;
+				found->damaged_segment = list->bases[i];
 				found->reason = "a segment is shorter than its descriptors say";
 			}
 			break;
@@ -435,6 +472,7 @@ mq_log_find_end(const MqLogKey *key, const MqSegmentList *list, XLogRecPtr redo,
 		 (found->end.segment == vouched->segment && found->end.batches < vouched->batches)))
 	{
 		found->damaged = true;
+		found->damaged_segment = vouched->segment;
 		found->reason = "batches that a checkpoint has synced are missing or damaged";
 		found->end.segment = vouched->segment;
 		found->end.batches = vouched->batches;
@@ -533,11 +571,39 @@ remove_next(const MqLogKey *key)
 	return mq_file_unlink(path);
 }
 
+/* Segments whose removal a crash has interrupted. */
+static bool
+remove_old(const MqLogKey *key, MqOffset first)
+{
+	MqSegmentList list;
+	bool		ok = true;
+	int			i;
+
+	if (first == 0)
+		return true;
+	if (!mq_segment_list(key, 0, &list))
+		return false;
+	for (i = 0; i < list.n && list.bases[i] < first && ok; i++)
+	{
+		char		path[MQ_SEGMENT_PATH_MAX];
+
+		mq_segment_path(path, key, list.bases[i], MQ_SEGMENT_BATCHES);
+		ok = mq_file_unlink(path);
+		mq_segment_path(path, key, list.bases[i], MQ_SEGMENT_LOG);
+		ok = ok && mq_file_unlink(path);
+		MQ_FAULT("boot_old_removed");
+	}
+	mq_segment_list_free(&list);
+	return ok;
+}
+
 static void
 report_gap(MqLog *log)
 {
 	char		dir[MQ_SEGMENT_PATH_MAX];
 
+	if (log->state == MQ_LOG_ACTIVE)
+		log->damaged_segment = log->end.segment;
 	if (log->state != MQ_LOG_DISABLED)
 		log->state = MQ_LOG_DAMAGED;
 	mq_segment_dir(dir, &log->key);

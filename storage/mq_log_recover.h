@@ -17,5 +17,6 @@ extern void mq_log_recover_report_gaps(void);	/* rm_cleanup */
 
 /* called at redo of a drop and by the janitor */
 extern bool mq_log_remove_files(Oid dboid, const pg_uuid_t *topic);	/* false: not all of it */
+extern bool mq_log_remove_partition_files(const MqLogKey *key); /* the same */
 
 #endif							/* MQ_LOG_RECOVER_H */

@@ -26,6 +26,7 @@
 #include "base/mq_settings.h"
 #include "base/mq_waits.h"
 #include "storage/mq_checkpoint.h"
+#include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
 #include "storage/mq_log_tail.h"
 #include "storage/mq_settle.h"
@@ -113,6 +114,8 @@ mq_log_shmem_init(bool found_unused)
 	pg_atomic_init_u64(&mq_log_table->settled_at, 0);
 	pg_atomic_init_u32(&mq_log_table->space_wanted, 0);
 	pg_atomic_init_u32(&mq_log_table->sweep_databases, 1);
+	pg_atomic_init_u32(&mq_log_table->config_news, 0);
+	pg_atomic_init_u32(&mq_log_table->old_files, 0);
 	pg_atomic_init_u64(&mq_log_table->redo_served, 0);
 
 	memset(mq_log_slots, 0, sizeof(MqLog) * mq_max_partitions);
@@ -124,7 +127,11 @@ mq_log_shmem_init(bool found_unused)
 		LWLockInitialize(&log->append_lock, mq_log_tranche_append);
 		LWLockInitialize(&log->sync_lock, mq_log_tranche_sync);
 		pg_atomic_init_u32(&log->pins, 0);
+		pg_atomic_init_u32(&log->reader_epoch, 0);
+		pg_atomic_init_u32(&log->readers[0], 0);
+		pg_atomic_init_u32(&log->readers[1], 0);
 		pg_atomic_init_u64(&log->log_start, 0);
+		pg_atomic_init_u64(&log->first_segment, 0);
 		pg_atomic_init_u64(&log->lso, 0);
 		pg_atomic_init_u64(&log->hw, 0);
 		pg_atomic_init_u64(&log->leo, 0);
@@ -208,6 +215,26 @@ mq_log_open_redo(const MqLogKey *key)
 	return NULL;
 }
 
+bool
+mq_log_is_open(const MqLogKey *key)
+{
+	bool		found;
+
+	LWLockAcquire(&mq_log_table->lock, LW_SHARED);
+	found = hash_search(table_hash, key, HASH_FIND, NULL) != NULL;
+	LWLockRelease(&mq_log_table->lock);
+	return found;
+}
+
+bool
+mq_log_exists(const MqLogKey *key)
+{
+	char		dir[MQ_SEGMENT_PATH_MAX];
+
+	mq_segment_dir(dir, key);
+	return mq_log_is_open(key) || mq_file_exists(dir);
+}
+
 /* For those who go through the slots: which log a slot holds is certain only once it is pinned. */
 MqLog *
 mq_log_pin_slot(int slot)
@@ -287,18 +314,20 @@ mq_log_same_topic(const MqLogKey *key, Oid dboid, const pg_uuid_t *topic)
 		(topic == NULL || memcmp(&key->topic, topic, UUID_LEN) == 0);
 }
 
-/* Marks every open partition of a dropped topic, so that nobody appends to it any more. */
+/* Marks the open partitions that go, so that nobody appends to them any more. */
 void
-mq_log_drop_slots(Oid dboid, const pg_uuid_t *topic)
+mq_log_drop_slots(Oid dboid, const pg_uuid_t *topic, int32 partition)
 {
 	int			i;
 
+	mq_stat_forget(dboid, topic);
 	for (i = 0; i < mq_log_table->slots; i++)
 	{
 		MqLog	   *log = &mq_log_slots[i];
 
 		LWLockAcquire(&mq_log_table->lock, LW_EXCLUSIVE);
-		if (!log->in_use || !mq_log_same_topic(&log->key, dboid, topic))
+		if (!log->in_use || !mq_log_same_topic(&log->key, dboid, topic) ||
+			(partition >= 0 && log->key.partition != partition))
 		{
 			LWLockRelease(&mq_log_table->lock);
 			continue;
@@ -433,6 +462,7 @@ find_or_assign(const MqLogKey *key)
 		entry = hash_search(table_hash, key, HASH_ENTER, &found);
 		entry->slot = log->slot;
 		log->key = *key;
+		log->stat = mq_stat_attach(key);
 		log->in_use = true;
 	}
 	pg_atomic_fetch_add_u32(&log->pins, 1);
@@ -522,6 +552,7 @@ take_free_slot(void)
 		if (idle)
 		{
 			hash_search(table_hash, &log->key, HASH_REMOVE, NULL);
+			mq_stat_detach(log->stat);
 			log->in_use = false;
 			mq_log_reset(log);
 			return log;
@@ -536,7 +567,8 @@ is_idle(MqLog *log)
 {
 	if (log->range_head != MQ_LOG_NO_RANGE || log->sync_wanted)
 		return false;
-	return log->dropped || (!log->dirty && !log->unsettled && !log->gap);
+	return log->dropped || (!log->dirty && !log->unsettled && !log->gap && !log->config_news &&
+							mq_log_get(&log->first_segment) <= log->removed_below);
 }
 
 /* Raises when the log cannot be read for now: that is this caller's trouble, not the log's. */
@@ -579,6 +611,7 @@ mq_log_reset(MqLog *log)
 	log->log_reserved = 0;
 	log->batches_reserved = 0;
 	memset(&log->config, 0, sizeof(log->config));
+	log->config_known = log->config_news = false;
 	log->next_ready = false;
 	log->tail = MQ_LOG_NO_TAIL;
 	log->wants_space = false;
@@ -593,6 +626,10 @@ mq_log_reset(MqLog *log)
 	log->decided_batch = 0;
 	log->gap = false;
 	log->gap_offset = 0;
+	log->damaged_segment = -1;
+	log->start_lsn = InvalidXLogRecPtr;
+	log->stated_segment = log->removed_below = 0;
+	log->grace_below = -1;
 	log->left_in_doubt = false;
 	log->trimmed_version = pg_atomic_read_u32(&log->segment_version) - 1;
 	log->trimmed_below = 0;
@@ -600,6 +637,7 @@ mq_log_reset(MqLog *log)
 	log->dirty_segment = 0;
 	log->sync_wanted = false;
 	pg_atomic_write_u64(&log->log_start, 0);
+	pg_atomic_write_u64(&log->first_segment, 0);
 	pg_atomic_write_u64(&log->lso, 0);
 	pg_atomic_write_u64(&log->hw, 0);
 	pg_atomic_write_u64(&log->leo, 0);

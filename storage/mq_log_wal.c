@@ -1,6 +1,6 @@
 /*
  * mq_log_wal.c
- *	  Our WAL records: build, redo, describe, side by side.
+ *	  Our WAL records: build and redo, side by side; mq_log_desc.c describes them.
  *
  * The payload of every batch is in WAL, so crash recovery, standbys, base
  * backups and point-in-time recovery cover topics as they cover tables.
@@ -33,6 +33,7 @@
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
 #include "storage/mq_log_recover.h"
+#include "storage/mq_log_start.h"
 #include "storage/mq_log_tail.h"
 #include "storage/mq_log_wal.h"
 #include "storage/mq_segment.h"
@@ -43,27 +44,30 @@ static void link_range(MqLogAppendPlan *plan, MqOffset base, XLogRecPtr end_lsn)
 static void seal_descriptors(const MqLogAppendPlan *plan, const MqLogEnd *from, MqDescriptorDisk *descriptors);
 static void write_batches(const MqLogAppendPlan *plan, const MqLogEnd *from, const MqDescriptorDisk *descriptors);
 
+static XLogRecPtr insert_small(uint8 info, const void *xlrec, uint32 len);
+
 static void mq_redo(XLogReaderState *record);
 static void mq_desc(StringInfo buf, XLogReaderState *record);
-static const char *mq_identify(uint8 info);
 static void mq_startup(void);
 static void mq_cleanup(void);
 static void redo_create(const xl_mq_create *xlrec);
 static void redo_append(const xl_mq_append *xlrec, const uint8 *batch, XLogRecPtr end_lsn);
 static void redo_roll(const xl_mq_roll *xlrec);
+static MqOffset redo_first_segment(MqLog *log, const MqLogKey *key);
+static void redo_config(const xl_mq_config *xlrec);
+static void redo_write_config(const MqLogKey *key, const MqLogConfig *config, bool known);
 static void redo_drop(const xl_mq_drop *xlrec);
 static MqLog *redo_lock(const MqLogKey *key);
 static void redo_unlock(MqLog *log);
 static void redo_make_log(MqLog *log, const MqLogKey *key, MqOffset log_start);
 static void redo_write(const MqLogKey *key, MqOffset segment, MqSegmentFile kind,
 					   const void *data, size_t len, off_t position, bool flush);
-static bool describe_sized(const char *data, uint32 len, uint8 info, MqLogWalInfo *out);
 
 static MQ_RMGR_CONST RmgrData mq_rmgr = {
 	.rm_name = MQ_RMGR_NAME,
 	.rm_redo = mq_redo,
 	.rm_desc = mq_desc,
-	.rm_identify = mq_identify,
+	.rm_identify = mq_log_wal_identify,
 	.rm_startup = mq_startup,
 	.rm_cleanup = mq_cleanup,
 };
@@ -102,21 +106,10 @@ mq_log_wal_append(MqLogAppendPlan *plan)
 		memset(&xlrec, 0, sizeof(xlrec));
 		xlrec.key = log->key;
 		xlrec.log_start = mq_log_get(&log->log_start);
-		XLogBeginInsert();
-		mq_register_data(&xlrec, sizeof(xlrec));
-		XLogInsert(MQ_RMGR_ID, XLOG_MQ_CREATE);
+		(void) insert_small(XLOG_MQ_CREATE, &xlrec, sizeof(xlrec));
 	}
 	if (plan->roll)
-	{
-		xl_mq_roll	xlrec;
-
-		memset(&xlrec, 0, sizeof(xlrec));
-		xlrec.key = log->key;
-		xlrec.segment = log->end.segment;
-		XLogBeginInsert();
-		mq_register_data(&xlrec, sizeof(xlrec));
-		XLogInsert(MQ_RMGR_ID, XLOG_MQ_ROLL);
-	}
+		(void) mq_log_wal_roll(&log->key, log->end.segment);
 	if (log->segment_first_timestamp == MQ_NO_TIMESTAMP)
 		log->segment_first_timestamp = plan->batches[0].max_timestamp;
 	for (i = 0; i < plan->n; i++)
@@ -257,6 +250,53 @@ write_batches(const MqLogAppendPlan *plan, const MqLogEnd *from, const MqDescrip
 }
 
 XLogRecPtr
+mq_log_wal_roll(const MqLogKey *key, MqOffset segment)
+{
+	xl_mq_roll	xlrec;
+
+	memset(&xlrec, 0, sizeof(xlrec));
+	xlrec.key = *key;
+	xlrec.segment = segment;
+	return insert_small(XLOG_MQ_ROLL, &xlrec, sizeof(xlrec));
+}
+
+XLogRecPtr
+mq_log_wal_start(const MqLogKey *key, MqOffset log_start, MqOffset first_segment)
+{
+	xl_mq_start xlrec;
+
+	memset(&xlrec, 0, sizeof(xlrec));
+	xlrec.key = *key;
+	xlrec.log_start = log_start;
+	xlrec.first_segment = first_segment;
+	return insert_small(XLOG_MQ_START, &xlrec, sizeof(xlrec));
+}
+
+XLogRecPtr
+mq_log_wal_remove(const MqLogKey *key)
+{
+	xl_mq_remove xlrec;
+
+	memset(&xlrec, 0, sizeof(xlrec));
+	xlrec.key = *key;
+	return insert_small(XLOG_MQ_REMOVE, &xlrec, sizeof(xlrec));
+}
+
+XLogRecPtr
+mq_log_wal_config(const MqLogKey *key, const MqLogConfig *config, bool known)
+{
+	xl_mq_config xlrec;
+
+	memset(&xlrec, 0, sizeof(xlrec));
+	xlrec.key = *key;
+	xlrec.retention_ms = config->retention_ms;
+	xlrec.retention_bytes = config->retention_bytes;
+	xlrec.retired = config->retired ? 1 : 0;
+	xlrec.known = known ? 1 : 0;
+	return insert_small(XLOG_MQ_CONFIG, &xlrec, sizeof(xlrec));
+}
+
+XLogRecPtr
 mq_log_wal_abort(const MqLogKey *key, uint64 fxid, MqOffset base, MqOffset next)
 {
 	xl_mq_abort xlrec;
@@ -266,9 +306,7 @@ mq_log_wal_abort(const MqLogKey *key, uint64 fxid, MqOffset base, MqOffset next)
 	xlrec.fxid = fxid;
 	xlrec.base = base;
 	xlrec.next = next;
-	XLogBeginInsert();
-	mq_register_data(&xlrec, sizeof(xlrec));
-	return XLogInsert(MQ_RMGR_ID, XLOG_MQ_ABORT);
+	return insert_small(XLOG_MQ_ABORT, &xlrec, sizeof(xlrec));
 }
 
 XLogRecPtr
@@ -289,9 +327,16 @@ mq_log_wal_drop(Oid dboid, const pg_uuid_t *topic)
 	memset(&xlrec, 0, sizeof(xlrec));
 	xlrec.dboid = dboid;
 	xlrec.topic = *topic;
+	return insert_small(XLOG_MQ_DROP, &xlrec, sizeof(xlrec));
+}
+
+/* A record that is one struct. */
+static XLogRecPtr
+insert_small(uint8 info, const void *xlrec, uint32 len)
+{
 	XLogBeginInsert();
-	mq_register_data(&xlrec, sizeof(xlrec));
-	return XLogInsert(MQ_RMGR_ID, XLOG_MQ_DROP);
+	mq_register_data(xlrec, len);
+	return XLogInsert(MQ_RMGR_ID, info);
 }
 
 static void
@@ -331,6 +376,16 @@ mq_redo(XLogReaderState *record)
 			XLogFlush(record->EndRecPtr);
 			redo_drop((xl_mq_drop *) data);
 			break;
+		case XLOG_MQ_START:
+			mq_log_start_redo((xl_mq_start *) data, record->EndRecPtr);
+			break;
+		case XLOG_MQ_REMOVE:
+			XLogFlush(record->EndRecPtr);
+			(void) mq_log_remove_partition_files(&((xl_mq_remove *) data)->key);
+			break;
+		case XLOG_MQ_CONFIG:
+			redo_config((xl_mq_config *) data);
+			break;
 		default:
 			elog(PANIC, "mq_ext: unknown WAL record type %u", info);
 	}
@@ -366,6 +421,12 @@ redo_append(const xl_mq_append *xlrec, const uint8 *batch, XLogRecPtr end_lsn)
 	MqBatchesIdentity id;
 
 	redo_make_log(log, &xlrec->key, 0);
+	if (xlrec->segment < redo_first_segment(log, &xlrec->key))
+	{
+		/* a later record, replayed before this server went down, has removed it */
+		redo_unlock(log);
+		return;
+	}
 	memset(&d, 0, sizeof(d));
 	d.offset_delta = xlrec->base_offset - xlrec->segment;
 	d.record_count = xlrec->count;
@@ -402,11 +463,72 @@ redo_roll(const xl_mq_roll *xlrec)
 	MqLog	   *log = redo_lock(&xlrec->key);
 
 	redo_make_log(log, &xlrec->key, 0);
+	if (xlrec->segment < redo_first_segment(log, &xlrec->key))
+	{
+		redo_unlock(log);
+		return;
+	}
 	redo_write(&xlrec->key, xlrec->segment, MQ_SEGMENT_BATCHES, NULL, 0, 0, log == NULL);
 	redo_write(&xlrec->key, xlrec->segment, MQ_SEGMENT_LOG, NULL, 0, 0, log == NULL);
 	if (log != NULL && xlrec->segment > log->end.segment && xlrec->segment >= log->end.leo)
 		mq_log_begin_segment(log, xlrec->segment);
 	redo_unlock(log);
+}
+
+/* Without a slot only the state file knows; one that cannot be read has none removed. */
+static MqOffset
+redo_first_segment(MqLog *log, const MqLogKey *key)
+{
+	MqStateDisk slots[2];
+	bool		valid[2];
+	int			current;
+
+	if (log != NULL)
+		return mq_log_get(&log->first_segment);
+	if (!mq_state_read(key, slots, valid, &current) || current < 0)
+		return 0;
+	return slots[current].first_segment;
+}
+
+/* Without a slot to carry it to the next checkpoint it goes into the state file at once. */
+static void
+redo_config(const xl_mq_config *xlrec)
+{
+	MqLog	   *log = redo_lock(&xlrec->key);
+	MqLogConfig config;
+
+	memset(&config, 0, sizeof(config));
+	config.retention_ms = xlrec->retention_ms;
+	config.retention_bytes = xlrec->retention_bytes;
+	config.retired = xlrec->retired != 0;
+	if (log == NULL)
+		redo_write_config(&xlrec->key, &config, xlrec->known != 0);
+	else if (log->has_files)
+	{
+		config.segment_bytes = log->config.segment_bytes;
+		config.segment_ms = log->config.segment_ms;
+		log->config = config;
+		log->config_known = xlrec->known != 0;
+		mq_log_mark_dirty(log, Max(log->end.segment, 0));
+	}
+	redo_unlock(log);
+}
+
+static void
+redo_write_config(const MqLogKey *key, const MqLogConfig *config, bool known)
+{
+	MqStateDisk slots[2];
+	bool		valid[2];
+	int			current;
+	char		dir[MQ_SEGMENT_PATH_MAX];
+
+	/* dropped since, or closed until the next boot */
+	if (!mq_state_read(key, slots, valid, &current) || current < 0)
+		return;
+	mq_state_set_config(&slots[current], config, known);
+	mq_segment_dir(dir, key);
+	if (!mq_state_write(key, &slots[current]))
+		mq_log_file_error("write the state in folder", dir, PANIC);
 }
 
 /* Removes a dropped topic's folder, or a dropped database's. */
@@ -504,109 +626,4 @@ mq_desc(StringInfo buf, XLogReaderState *record)
 
 	if (mq_log_wal_describe(record, &info))
 		appendStringInfoString(buf, info.description);
-}
-
-static const char *
-mq_identify(uint8 info)
-{
-	switch (info & ~XLR_INFO_MASK)
-	{
-		case XLOG_MQ_CREATE:
-			return "CREATE";
-		case XLOG_MQ_APPEND:
-			return "APPEND";
-		case XLOG_MQ_ROLL:
-			return "ROLL";
-		case XLOG_MQ_ABORT:
-			return "ABORT";
-		case XLOG_MQ_SETTLE:
-			return "SETTLE";
-		case XLOG_MQ_DROP:
-			return "DROP";
-	}
-	return NULL;
-}
-
-bool
-mq_log_wal_describe(XLogReaderState *record, MqLogWalInfo *info)
-{
-	uint8		type = XLogRecGetInfo(record) & ~XLR_INFO_MASK;
-
-	if (XLogRecGetRmid(record) != MQ_RMGR_ID)
-		return false;
-	memset(info, 0, sizeof(*info));
-	info->type = mq_identify(type);
-	info->base_offset = MQ_INVALID_OFFSET;
-	info->records = -1;
-	return info->type != NULL &&
-		describe_sized(XLogRecGetData(record), XLogRecGetDataLen(record), type, info);
-}
-
-/* Fills in what the type tells; false when the record is shorter than its struct. */
-static bool
-describe_sized(const char *data, uint32 len, uint8 type, MqLogWalInfo *out)
-{
-	char		uuid[UUID_LEN * 2 + 5];
-	char	   *text = out->description;
-	size_t		room = sizeof(out->description);
-
-	if (type == XLOG_MQ_DROP)
-	{
-		const xl_mq_drop *drop = (const xl_mq_drop *) data;
-
-		if (len < sizeof(*drop))
-			return false;
-		out->key.dboid = drop->dboid;
-		out->key.topic = drop->topic;
-		mq_segment_format_uuid(uuid, &drop->topic);
-		snprintf(text, room, "database %u topic %s", drop->dboid, uuid);
-		return true;
-	}
-
-	if (len < sizeof(MqLogKey))
-		return false;
-	memcpy(&out->key, data, sizeof(MqLogKey));
-	out->has_partition = true;
-	mq_segment_format_uuid(uuid, &out->key.topic);
-	snprintf(text, room, "database %u topic %s partition %d",
-			 out->key.dboid, uuid, out->key.partition);
-	text += strlen(text);
-	room -= strlen(out->description);
-
-	if (type == XLOG_MQ_APPEND && len >= sizeof(xl_mq_append))
-	{
-		const xl_mq_append *append = (const xl_mq_append *) data;
-
-		out->base_offset = append->base_offset;
-		out->records = append->count;
-		snprintf(text, room, " segment %lld position %u batch %u bytes %u epoch %d xid " UINT64_FORMAT,
-				 (long long) append->segment, append->position, append->number,
-				 append->length, append->epoch, append->fxid);
-	}
-	else if (type == XLOG_MQ_ROLL && len >= sizeof(xl_mq_roll))
-	{
-		out->base_offset = ((const xl_mq_roll *) data)->segment;
-		snprintf(text, room, " segment %lld", (long long) out->base_offset);
-	}
-	else if (type == XLOG_MQ_ABORT && len >= sizeof(xl_mq_abort))
-	{
-		const xl_mq_abort *abort = (const xl_mq_abort *) data;
-
-		out->base_offset = abort->base;
-		out->records = abort->next - abort->base;
-		snprintf(text, room, " offsets %lld to %lld xid " UINT64_FORMAT,
-				 (long long) abort->base, (long long) abort->next - 1, abort->fxid);
-	}
-	else if (type == XLOG_MQ_SETTLE && len >= sizeof(xl_mq_settle))
-	{
-		const xl_mq_settle *settle = (const xl_mq_settle *) data;
-
-		snprintf(text, room, " segment %lld batches %u to %u aborted runs %u",
-				 (long long) settle->segment, settle->from, settle->to - 1, settle->naborted);
-	}
-	else if (type == XLOG_MQ_CREATE && len >= sizeof(xl_mq_create))
-		snprintf(text, room, " log start %lld", (long long) ((const xl_mq_create *) data)->log_start);
-	else
-		return false;
-	return true;
 }

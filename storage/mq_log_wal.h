@@ -25,6 +25,9 @@
 #define XLOG_MQ_ABORT		0x30
 #define XLOG_MQ_SETTLE		0x40
 #define XLOG_MQ_DROP		0x50
+#define XLOG_MQ_START		0x60
+#define XLOG_MQ_REMOVE		0x70
+#define XLOG_MQ_CONFIG		0x80
 
 /*
  * Folder and state file of a partition.
@@ -130,6 +133,52 @@ typedef struct xl_mq_drop
 	pg_uuid_t	topic;
 } xl_mq_drop;
 
+/*
+ * The log begins later: offsets below log_start are gone, and the segments
+ * before first_segment with them.
+ * Written by:	whoever deletes messages; flushed before anybody sees it.
+ * After:		the state file says so at the next checkpoint, or before the
+ *				first of the segments' files goes.
+ * Twice:		a log start never goes back.  What is replayed into segments
+ *				that are gone is left out.
+ */
+typedef struct xl_mq_start
+{
+	MqLogKey	key;
+	int32		generation;
+	int64		log_start;
+	int64		first_segment;
+} xl_mq_start;
+
+/*
+ * The folder of a retired partition goes.
+ * Written by:	the janitor, when the partition is empty.
+ * After:		no such folder.
+ * Twice:		nothing is left to remove.
+ */
+typedef struct xl_mq_remove
+{
+	MqLogKey	key;
+	int32		generation;
+} xl_mq_remove;
+
+/*
+ * Options of the topic that workers must know without a catalog.
+ * Written by:	a transaction that changes them, before its commit record, and
+ *				the janitor, after it.
+ * After:		the state file has them at the next checkpoint.
+ * Twice:		the same options.
+ */
+typedef struct xl_mq_config
+{
+	MqLogKey	key;
+	int32		generation;
+	int64		retention_ms;
+	int64		retention_bytes;
+	uint32		retired;		/* 0 or 1 */
+	uint32		known;			/* 0: the options are about to change, nobody shall delete by them */
+} xl_mq_config;
+
 /* What mq.wal_records() shows of a record. */
 typedef struct MqLogWalInfo
 {
@@ -144,8 +193,9 @@ typedef struct MqLogWalInfo
 /* called by _PG_init */
 extern void mq_log_wal_register(void);
 
-/* called by mq.wal_records(); false: not one of ours, or malformed */
+/* in mq_log_desc.c; called by mq.wal_records(); false: not one of ours, or malformed */
 extern bool mq_log_wal_describe(XLogReaderState *record, MqLogWalInfo *info);
+extern const char *mq_log_wal_identify(uint8 info);
 
 /*
  * called by mq_log.c.  Caller holds the append lock exclusively and has
@@ -179,6 +229,10 @@ extern void mq_log_wal_append(MqLogAppendPlan *plan);
 /* Never raise but as XLogInsert does; results are end LSNs. */
 extern XLogRecPtr mq_log_wal_abort(const MqLogKey *key, uint64 fxid, MqOffset base, MqOffset next);
 extern XLogRecPtr mq_log_wal_drop(Oid dboid, const pg_uuid_t *topic);
+extern XLogRecPtr mq_log_wal_roll(const MqLogKey *key, MqOffset segment);
+extern XLogRecPtr mq_log_wal_start(const MqLogKey *key, MqOffset log_start, MqOffset first_segment);
+extern XLogRecPtr mq_log_wal_remove(const MqLogKey *key);
+extern XLogRecPtr mq_log_wal_config(const MqLogKey *key, const MqLogConfig *config, bool known);
 extern XLogRecPtr mq_log_wal_settle(const xl_mq_settle *settle, const xl_mq_run *runs);
 
 #endif							/* MQ_LOG_WAL_H */

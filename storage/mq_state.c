@@ -77,6 +77,25 @@ mq_state_note_epoch(MqStateDisk *state, MqEpoch epoch, MqOffset start)
 	state->epochs_used = n + 1;
 }
 
+void
+mq_state_set_config(MqStateDisk *state, const MqLogConfig *config, bool known)
+{
+	state->retention_ms = config->retention_ms;
+	state->retention_bytes = config->retention_bytes;
+	state->flags = (known ? MQ_STATE_CONFIG : 0) | (config->retired ? MQ_STATE_RETIRED : 0);
+}
+
+bool
+mq_state_get_config(const MqStateDisk *state, MqLogConfig *config)
+{
+	if ((state->flags & MQ_STATE_CONFIG) == 0)
+		return false;
+	config->retention_ms = state->retention_ms;
+	config->retention_bytes = state->retention_bytes;
+	config->retired = (state->flags & MQ_STATE_RETIRED) != 0;
+	return true;
+}
+
 const MqStateCheckpoint *
 mq_state_vouch(const MqStateDisk slots[2], const bool valid[2], XLogRecPtr redo)
 {

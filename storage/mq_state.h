@@ -7,11 +7,16 @@
 
 #include "access/xlogdefs.h"
 #include "base/mq_types.h"
+#include "storage/mq_log.h"
 
 #define MQ_STATE_SLOT_SIZE	512
 #define MQ_STATE_MAGIC		0x4d515354	/* "MQST" */
 #define MQ_STATE_VERSION	1
 #define MQ_STATE_EPOCHS		8
+
+/* flags */
+#define MQ_STATE_CONFIG		0x01	/* retention and RETIRED are known */
+#define MQ_STATE_RETIRED	0x02	/* the partition takes no messages any more */
 
 /* What a checkpoint vouches for. */
 typedef struct MqStateCheckpoint
@@ -42,7 +47,11 @@ typedef struct MqStateDisk
 	int64		log_start;
 	MqStateCheckpoint checkpoints[2];	/* the last one first */
 	MqStateEpoch epochs[MQ_STATE_EPOCHS];	/* oldest first */
-	uint8		unused[MQ_STATE_SLOT_SIZE - 244];
+	int64		first_segment;	/* segments before this one are gone, or going */
+	int64		retention_ms;	/* the topic's, for those who have no catalog */
+	int64		retention_bytes;
+	uint32		flags;			/* MQ_STATE_* */
+	uint8		unused[MQ_STATE_SLOT_SIZE - 272];
 	uint32		crc;			/* CRC-32C of all before it */
 } MqStateDisk;
 
@@ -51,6 +60,9 @@ extern void mq_state_init(MqStateDisk *state, const MqLogKey *key);
 extern void mq_state_seal(MqStateDisk *state);
 extern bool mq_state_valid(const MqStateDisk *state, const MqLogKey *key);
 extern void mq_state_note_epoch(MqStateDisk *state, MqEpoch epoch, MqOffset start);
+
+extern void mq_state_set_config(MqStateDisk *state, const MqLogConfig *config, bool known);
+extern bool mq_state_get_config(const MqStateDisk *state, MqLogConfig *config); /* false: not known */
 
 /* The newest checkpoint of both slots with redo <= the given one; NULL when none vouches. */
 extern const MqStateCheckpoint *mq_state_vouch(const MqStateDisk slots[2], const bool valid[2],

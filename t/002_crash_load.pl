@@ -17,9 +17,9 @@ run_python('the checker finds every kind of bad history', "$checker/test_checker
 run_python('kill -9 of the server under load',
 	"$checker/crash_run.py", '--no-shim', '--mode', 'kill9', '--rounds', 20);
 run_python('kill -9 of one backend',
-	"$checker/crash_run.py", '--no-shim', '--mode', 'backend', '--rounds', 5);
+	"$checker/crash_run.py", '--no-shim', '--mode', 'backend', '--rounds', 15);
 run_python('kill -9 of a worker, each kind in turn',
-	"$checker/crash_run.py", '--no-shim', '--mode', 'worker', '--rounds', 5);
+	"$checker/crash_run.py", '--no-shim', '--mode', 'worker', '--rounds', 15);
 run_python('a worker stopped for a second',
 	"$checker/crash_run.py", '--no-shim', '--mode', 'stop', '--rounds', 1);
 

@@ -4,7 +4,7 @@
 #
 #	MQ_DAMAGE_SEED=4711 MQ_DAMAGE_PERCENT=5 MQ_DAMAGE_BOOTS=2
 #
-# PERCENT of the bytes of a segment are damaged (100 = each once).
+# PERCENT of the bytes of a segment are damaged (300 = each in three ways).
 use strict;
 use warnings;
 
@@ -132,22 +132,58 @@ sub spoil
 	substr($bytes, $at, 512) = "\x00" x length(substr($bytes, $at, 512)) if $how == 4;
 	$other =~ s{/(\d+)/([^/]+)$}{'/' . ($1 + 1) % $partitions . "/$2"}e;
 	$bytes = slurp_file($other) if $how == 5;
+	return undef if $bytes eq slurp_file($path);
 	open my $fh, '>:raw', $path or die "$path: $!";
 	print $fh $bytes;
 	close $fh;
 	return sprintf('%s %s at %d', $path =~ m{([^/]+)$}, ('flip', '0x00', '0xff', 'cut', 'zeros', 'stranger')[$how], $at);
 }
 
-foreach my $round (1 .. $boots)
+# The bytes of a file, but for hints: the settler may have to begin anew.
+sub bytes_of
 {
-	my (%how, %states, @wrong);
-	$node->stop($round % 2 ? 'fast' : 'immediate');
-	system_or_bail('cp', '-a', $boot, "$data.boot");
+	my ($path) = @_;
+	my $bytes = slurp_file($path);
+	$bytes =~ s/\G(.{43})./$1-/sg if $path =~ /batches$/;
+	return $bytes;
+}
+
+# After a start: does mq.verify name what was damaged, and only that, and are
+# the files as they were left?  Only what is longer than it was may be cut.
+sub check_verify
+{
+	my ($how, $left, $files) = @_;
+	my (%told, @wrong);
+	foreach my $line (split /\n/, $node->safe_psql('postgres', q{
+		SELECT partition, coalesce(base_offset::text, 'whole'), status FROM mq.verify('boot')}))
+	{
+		my ($p, $base, $status) = split /\|/, $line;
+		$told{$p}{$base}{$status} = 1;
+	}
 	foreach my $p (0 .. $partitions - 1)
 	{
-		my @files = ("$boot/$p/00000000000000000000.log", "$boot/$p/00000000000000000000.batches", "$boot/$p/state");
-		$how{$p} = spoil($files[ $p % 3 ]);
+		my $kind = $p % 3 == 2 ? 'whole' : '0';
+		my $damaged = join ' ', grep { $told{$p}{$_}{damaged} } sort keys %{ $told{$p} // {} };
+		my ($now, $was) = (bytes_of($files->[$p]), $left->[$p]);
+		my $good = $files->[$p] =~ s/^\Q$boot\E/$data.boot/r;
+		# this hint is written again by the settler
+		next if defined $how->{$p} && $how->{$p} =~ /batches .* at (\d+)/ && $1 == length($was) - 5;
+		push @wrong, ($how->{$p} // 'nothing') . " in partition $p: verify says '$damaged'"
+		  unless $damaged eq (defined $how->{$p} ? $kind : '');
+		push @wrong, "$how->{$p} in partition $p: the file has been changed"
+		  if defined $how->{$p} && $now ne substr($was, 0, length($was) > -s $good ? -s $good : length $was);
 	}
+	return @wrong;
+}
+
+foreach my $round (1 .. $boots)
+{
+	my (%how, %states, @wrong, @left);
+	$node->stop($round % 2 ? 'fast' : 'immediate');
+	system_or_bail('cp', '-a', $boot, "$data.boot");
+	my @files = map { "$boot/$_/" . ('00000000000000000000.log', '00000000000000000000.batches', 'state')[ $_ % 3 ] } (0 .. $partitions - 1);
+	$how{$_} = spoil($files[$_]) foreach (0 .. $partitions - 1);
+	@left = map { bytes_of($_) } @files;
 	$node->start;
 	foreach my $line (split /\n/, $node->safe_psql('postgres', qq{
 		SELECT p, e.state, e.wrong, e.missing, s.state, s.wrong, s.missing
@@ -156,11 +192,12 @@ foreach my $round (1 .. $boots)
 		my ($p, $state, $wrong, $missing, $skip_state, $skip_wrong, $skip_missing) = split /\|/, $line, -1;
 		my $good = $state eq 'read' ? $wrong == 0 && $missing == 0 : $state eq 'XX001';
 		my $skip_good = $skip_state eq 'read' && $skip_wrong == 0 && ($skip_missing > 0) == ($state ne 'read');
-		push @wrong, "$how{$p}: $line" unless $good && $skip_good;
+		push @wrong, ($how{$p} // 'nothing') . ": $line" unless $good && $skip_good;
 		$states{$state}++;
 	}
 	is(join("\n", @wrong), '', "start $round: true messages or XX001, and the rest with skip");
 	ok($states{read} && $states{XX001}, "start $round: some damage shows, some does not");
+	is(join("\n", check_verify(\%how, \@left, \@files)), '', "start $round: mq.verify names all of it, and nothing else");
 	$node->stop;
 	system_or_bail('rm', '-rf', $boot);
 	system_or_bail('mv', "$data.boot", $boot);

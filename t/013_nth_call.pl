@@ -2,6 +2,8 @@
 # operation is the first message of a new topic, more than its first segment
 # holds, and reading it all.  A failure is an error and nothing has happened,
 # or a PANIC and WAL knows; EINTR and short transfers nobody notices.
+#
+#	MQ_SEED=4711	another number and size of messages and batches; 0 without it
 use strict;
 use warnings;
 
@@ -21,6 +23,18 @@ CONF
 my %acked;		# topic => did its transaction commit?
 my $topics = 0;
 my $more = 0;		# has every topic got one more?
+
+# What an operation writes: more than a segment holds, batches of any size.
+my $seed = $ENV{MQ_SEED} // 0;
+my ($how_many, $repeat, $options) = (9, 9000, '{"segment.bytes": 65536, "batch.size": 20000}');
+if ($seed)
+{
+	srand $seed;
+	$how_many = 2 + int(rand 40);
+	$repeat = int(66000 / $how_many * (1 + rand 2));
+	$options = sprintf '{"segment.bytes": 65536, "batch.size": %d}', 1024 + int(rand 60000);
+}
+note "MQ_SEED=$seed: $how_many messages of $repeat times their number, $options";
 
 # Runs SQL while a rule stands.  Returns '' or the SQLSTATE or PANIC, whether
 # the rule fired, and the output.
@@ -49,11 +63,11 @@ sub produce_under
 	my ($rule) = @_;
 	my $topic = 'topic' . ++$topics;
 
-	$node->safe_psql('postgres', qq{SELECT mq.create_topic('$topic', 1, '{"segment.bytes": 65536, "batch.size": 20000}')});
+	$node->safe_psql('postgres', qq{SELECT mq.create_topic('$topic', 1, '$options')});
 	my ($state, $fired, $out) = run_under($rule, <<"SQL");
 BEGIN;
 INSERT INTO ledger VALUES ('$topic');
-SELECT count(mq.produce('$topic', repeat(i::text, 9000), key => i::text)) FROM generate_series(1, 9) i;
+SELECT count(mq.produce('$topic', repeat(i::text, $repeat), key => i::text)) FROM generate_series(1, $how_many) i;
 COMMIT;
 SQL
 	$acked{$topic} = $state eq '' ? 1 : 0;
@@ -63,7 +77,7 @@ SQL
 sub messages_of
 {
 	my ($topic) = @_;
-	return qq{SELECT coalesce(string_agg(key || ':' || (value = repeat(key, 9000)), ' ' ORDER BY msg_offset), '')
+	return qq{SELECT coalesce(string_agg(key || ':' || (value = repeat(key, $repeat)), ' ' ORDER BY msg_offset), '')
 		FROM mq.fetch_text('$topic', 0, max_bytes => 16777216);};
 }
 
@@ -73,7 +87,7 @@ sub examine
 	my ($topic) = @_;
 	my $row = $node->safe_psql('postgres', "SELECT count(*) FROM ledger WHERE topic = '$topic'");
 	my $messages = $node->safe_psql('postgres', messages_of($topic));
-	my $expected = join ' ', $acked{$topic} ? map { "$_:true" } 1 .. 9 : (), $more ? 'more:false' : ();
+	my $expected = join ' ', $acked{$topic} ? map { "$_:true" } 1 .. $how_many : (), $more ? 'more:false' : ();
 
 	return "its row is " . ($row ? 'there' : 'missing') if $row ne $acked{$topic};
 	return "has the messages \"$messages\"" if $messages ne $expected;
@@ -169,7 +183,7 @@ foreach my $rule ('call=any error=EIO', 'call=open,read error=EINTR', 'call=read
 	{
 		my ($state, $fired, $out) = run_under("$rule nth=$n times=1", messages_of($topic));
 		push @wrong, "call $n: $state" if $state ne '' && ($rule !~ /EIO/ || $state ne '58030');
-		push @wrong, "call $n: $out" if $state eq '' && $out ne join ' ', map { "$_:true" } 1 .. 9;
+		push @wrong, "call $n: $out" if $state eq '' && $out ne join ' ', map { "$_:true" } 1 .. $how_many;
 		last if !$fired;
 		$states{$state}++;
 	}

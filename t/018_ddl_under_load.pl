@@ -60,6 +60,10 @@ sub change_topics
 		"BEGIN; SELECT mq.alter_topic('$topic', '{\"segment.ms\": $n}'); " . ending() . ';',
 		"BEGIN; SELECT mq.add_partitions('$topic', 1); SELECT mq.produce('$topic', 'x'); " . ending() . ';',
 		"BEGIN; SELECT mq.alter_topic('steady', '{\"segment.ms\": ${n}000}'); " . ending() . ';',
+		"BEGIN; CREATE FOREIGN TABLE mq_topics.$topic (value bytea) SERVER mq OPTIONS (partitions '$n'); SELECT mq.produce('$topic', 'born by hand'); " . ending() . ';',
+		"BEGIN; CREATE FOREIGN TABLE IF NOT EXISTS mq_topics.$topic (value text) SERVER mq; SELECT mq.produce('$topic', 'x'); " . ending() . ';',
+		"BEGIN; ALTER FOREIGN TABLE mq_topics.$topic OPTIONS (SET partitions '$n'); " . ending() . ';',
+		"BEGIN; ALTER FOREIGN TABLE mq_topics.$topic RENAME TO away; SELECT mq.produce('$topic', 'x'); ALTER FOREIGN TABLE mq_topics.away RENAME TO $topic; " . ending() . ';',
 		"BEGIN; SELECT mq.add_partitions('steady', 1); SELECT mq.drop_topic('steady'); ROLLBACK;",
 		"BEGIN; SELECT mq.drop_topic('steady'); SELECT mq.create_topic('steady', 1); SELECT mq.produce('steady', 'of another'); ROLLBACK;",
 		# two GRANTs at a time would be "tuple concurrently updated"
@@ -127,8 +131,8 @@ SQL
 my %sessions = (
 	writer1 => [ postgres => [ map { write_rows(1) } 1 .. $rounds ], qw(42704 40P01 25P02 3B001) ],
 	writer2 => [ postgres => [ map { write_rows(2) } 1 .. $rounds ], qw(42704 40P01 25P02 3B001) ],
-	topics1 => [ postgres => [ map { change_topics(1) } 1 .. $rounds ], qw(42704 42710 40P01 25P02) ],
-	topics2 => [ postgres => [ map { change_topics(2) } 1 .. $rounds ], qw(42704 42710 40P01 25P02) ],
+	topics1 => [ postgres => [ map { change_topics(1) } 1 .. $rounds ], qw(42704 42710 42P01 42P07 22023 40P01 25P02) ],
+	topics2 => [ postgres => [ map { change_topics(2) } 1 .. $rounds ], qw(42704 42710 42P01 42P07 22023 40P01 25P02) ],
 	reader => [ postgres => [ map { read_topics() } 1 .. $rounds ], qw(42704 25P02) ],
 	copies => [ postgres => [ map { copy_database($_) } 1 .. $rounds / 40 ] ],
 	# a DROP that lost a deadlock leaves the extension for the CREATE that follows to meet

@@ -68,9 +68,9 @@ one 'BackgroundWorkerInitializeConnection|BackgroundWorkerUnblockSignals|pqsigna
 one 'PG_TRY|sigsetjmp|PG_exception_stack' bgworker/mq_worker.c: kafka/mq_kafka_conn.c:
 one '(Start|Commit)TransactionCommand|AbortCurrentTransaction' bgworker/mq_worker.c: kafka/mq_kafka_conn.c:
 one 'RequestAddinShmemSpace|RequestNamedLWLockTranche|LWLockNewTrancheId|shmem_(request|startup)_hook' mq_ext/mq_shmem.c:
-one 'ProcessUtility_hook|object_access_hook' mq_ext/mq_ddl.c:
+one 'ProcessUtility_hook|object_access_hook' mq_ext/mq_ddl_watch.c:
 one 'emit_log_hook' storage/mq_checkpoint.c:
-one 'SPI_[a-z]|systable_beginscan|table_beginscan' bgworker/mq_janitor.c: broker/mq_topic kafka/mq_kafka_sasl.c: mq_ext/mq_ddl.c: mq_ext/mq_fdw
+one 'SPI_[a-z]|systable_beginscan|table_beginscan' bgworker/mq_janitor.c: broker/mq_topic kafka/mq_kafka_sasl.c: mq_ext/mq_ddl mq_ext/mq_fdw
 one 'LWLockAcquire|LWLockConditionalAcquire' storage/ broker/ replication/ mq_ext/mq_shmem.c:
 one '(socket|bind|listen|accept|accept4)\(' kafka/
 one 'PG_FUNCTION_ARGS|PG_GETARG' mq_ext/

@@ -46,12 +46,16 @@ SELECT l.topic,
 	l.partitions,
 	COALESCE((SELECT pg_catalog.jsonb_object_agg(o.option_name, o.option_value)
 			FROM pg_catalog.pg_options_to_table(f.ftoptions) o
-			WHERE o.option_name OPERATOR(pg_catalog.<>) ALL ('{topic,partitions}'::text[])),
+			WHERE o.option_name OPERATOR(pg_catalog.<>) ALL ('{topic,partitions,retired}'::text[])),
 		'{}'::jsonb) AS config,
 	l.state,
 	l.size_bytes,
 	l.messages_estimate,
-	t.created_at
+	t.created_at,
+	COALESCE((SELECT pg_catalog.cardinality(pg_catalog.string_to_array(o.option_value, ','))
+			FROM pg_catalog.pg_options_to_table(f.ftoptions) o
+			WHERE o.option_name OPERATOR(pg_catalog.=) 'retired'),
+		0) AS partitions_retired
 FROM mq_internal.list_topics() l
 	JOIN mq_internal.topics t ON t.relation OPERATOR(pg_catalog.=) l.relation
 	JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.relation

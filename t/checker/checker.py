@@ -61,7 +61,7 @@ class History:
         self.reads = []             # (Place, id, crc, Op), every time one was read
         self.final = collections.defaultdict(list)   # server -> [(Place, id, crc)]
         self.ends = {}              # (server, topic, partition) -> Op of the last page
-        self.rows = None            # ids of the rows of the table, a list
+        self.rows_of = collections.defaultdict(list)    # server -> ids of the rows of the table
         self.errors = collections.Counter()
 
     # Reading
@@ -116,7 +116,7 @@ class History:
         if op.f in ('poll', 'final') and op.outcome == 'ok':
             self.digest_read(op)
         if op.f == 'rows' and op.outcome == 'ok':
-            self.rows = (self.rows or []) + op.result['ids']
+            self.rows_of[op.invoke.get('server', 'main')] += op.result['ids']
         error = op.result.get('error')
         if error:
             self.errors[error.get('sqlstate') or 'connection lost'] += 1
@@ -143,6 +143,10 @@ class History:
 
     def main_server(self):
         return 'main' if 'main' in self.final or not self.final else sorted(self.final)[0]
+
+    @property
+    def rows(self):
+        return self.rows_of.get(self.main_server())
 
     def final_places(self):
         """id -> places in the final read of the first server."""
@@ -402,7 +406,10 @@ def atomicity(h):
 
 
 def divergence(h):
-    """Two servers differ below the lower of their ends."""
+    """Two servers differ below the lower of their ends, or in their rows."""
+    for server, ids in sorted(h.rows_of.items()):
+        if sorted(ids) != sorted(h.rows or ()):
+            yield {'server': server, 'rows': len(ids), h.main_server(): len(h.rows or ())}
     servers = sorted(h.final)
     if len(servers) < 2:
         return

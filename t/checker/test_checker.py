@@ -55,8 +55,8 @@ class Story:
         self.event('final', 'ok', 'final', op, msgs=msgs, done=True, start=start,
                    end=end if end is not None else (msgs[-1][0] + 1 if msgs else 0))
 
-    def rows(self, ids):
-        op = self.begin('final', 'rows')
+    def rows(self, ids, server='main'):
+        op = self.begin('final', 'rows', server=server)
         self.event('final', 'ok', 'rows', op, ids=list(ids))
 
     def fail(self, p, f, sqlstate, kind='fail', **more):
@@ -207,6 +207,9 @@ BAD = [
         AB, END, ('final', [(1, 'b')], {'server': 'standby'}))),
     ('divergence', 'other bytes', story(
         AB, END, ('final', [(0, 'a', 'zz'), (1, 'b')], {'server': 'standby'}))),
+    ('divergence', 'other rows', story(
+        ('send', 'p1', ['a', 'b'], {'row': True}), END, ('rows', ['a', 'b']),
+        ('rows', ['a'], {'server': 'standby'}))),
     ('damage', 'XX001', story(
         AB, ('fail', 'c', 'poll', 'XX001', {'topic': 't', 'partition': 0, 'from': 0}), END)),
     ('unexpected error', 'internal error', story(

@@ -107,7 +107,7 @@ class Plan:
 
     def __init__(self, producer, rng, topics):
         self.producer, self.rng, self.topics = producer, rng, topics
-        kinds = [k for k in self.KINDS if not producer.load.plain or k[0] not in ('solo', 'async')]
+        kinds = [k for k in self.KINDS if k[0] not in producer.load.without]
         self.kind = rng.choices([k for k, _ in kinds], [w for _, w in kinds])[0]
         self.steps = []
         self.values = []
@@ -432,8 +432,10 @@ class Consumer(Client):
 class Load:
     """The clients of one run, as threads."""
 
-    def __init__(self, conninfo, out, seed, topics=None, plain=False, server='main'):
+    def __init__(self, conninfo, out, seed, topics=None, plain=False, server='main',
+                 without=()):
         os.makedirs(out, exist_ok=True)
+        self.without = ('solo', 'async') if plain else without      # kinds of Plan
         self.conninfo, self.out, self.seed = conninfo, out, seed
         self.topics = topics or TOPICS
         self.plain = plain          # against stub.sql

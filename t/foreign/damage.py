@@ -6,7 +6,11 @@
 
 The closed first segment of partition 0 is damaged, what is read is compared
 with table truth.  With on_damage => 'skip' nothing may be missing but what was
-hit; without it the answer is all messages or SQLSTATE XX001.  Prints TAP.
+hit; without it the answer is all messages or SQLSTATE XX001.  mq.verify must
+name the segment and the batch that was hit, and no other.  Prints TAP.
+
+PERCENT of the segment's bytes are changed, each in one of three ways: a bit
+flipped, 0x00, 0xff.  300 = each byte in all of them, and every length.
 """
 import argparse
 import collections
@@ -35,7 +39,7 @@ class Damage:
         self.random = random.Random(args.seed)
         self.conn = pq.Connection(args.conninfo)
         base = '%s/%020d.' % (args.dir, 0)
-        self.paths = {'log': base + 'log', 'batches': base + 'batches'}
+        self.paths = {'log': base + 'log', 'batches': base + 'batches', 'state': args.dir + '/state'}
         self.files = {kind: os.open(path, os.O_RDWR) for kind, path in self.paths.items()}
         self.good = {kind: self.slurp(path) for kind, path in self.paths.items()}
         entries = [struct.unpack_from('<IIII', self.good['batches'], at)
@@ -68,9 +72,31 @@ class Damage:
             raise
         return int(wrong), int(twice), {int(o) for o in missing.split(',')} if missing else set()
 
-    def check(self, what, where, hit, exact=False):
-        """Reads what is there; hit = the batches that may be missing (exact: must be)."""
+    def verify(self, what, where, changed, hit):
+        """mq.verify against what was done: did it change anything, and of which batches?"""
+        rows = self.conn.query("SELECT base_offset, status, bad_offset, detail FROM mq.verify('%s', 0)" % self.args.topic)
+        bad = [r for r in rows if r[1] != 'ok']
+        named = {int(r[2]) for r in bad if r[2] is not None}
+        first = {b.first for b in hit}
+        wrong = None
+        if bool(bad) != changed:
+            wrong = 'sound' if changed else 'damaged'
+        elif any(r[0] != '0' for r in bad):
+            wrong = 'another segment'
+        elif named - first or (first and min(first) not in named):
+            wrong = 'other offsets than %s' % sorted(first)[:3]
+        elif len(hit) == 1 and named != first:
+            wrong = 'no offset'
+        if wrong:
+            self.bad.append('%s, %s: verify says %s: %s' % (what, where, wrong, bad[:3]))
+
+    def check(self, what, where, hit, exact=False, changed=None, named=None):
+        """Reads what is there; hit = the batches that may be missing (exact: must be).
+
+        changed: is any byte not as it was; named: what mq.verify names, if not hit.
+        """
         hit = list(hit)
+        self.verify(what, where, bool(hit) if changed is None else changed, hit if named is None else named)
         # what became of a batch that failed is not known without its descriptor
         forgiven = 'batches' in where + what and any(not self.offsets([b]) for b in hit)
         hit = self.offsets(hit)
@@ -93,16 +119,18 @@ class Damage:
 
     def bytes_of(self, kind):
         good = self.good[kind]
-        for at in sorted(self.random.sample(range(len(good)), max(1, len(good) * self.args.percent // 100))):
-            new = self.random.choice([good[at] ^ (1 << self.random.randrange(8)), 0, 255])
+        for which in sorted(self.random.sample(range(3 * len(good)), max(1, len(good) * self.args.percent // 100))):
+            at = which // 3
+            new = (good[at] ^ (1 << self.random.randrange(8)), 0, 255)[which % 3]
             if new == good[at]:
                 new = good[at] ^ 1
             os.pwrite(self.files[kind], bytes([new]), at)
             if kind == 'log':
-                hit = [b for b in self.batches if b.position <= at < b.end]
+                named = hit = [b for b in self.batches if b.position <= at < b.end]
             else:
-                hit = [self.batches[at // ENTRY]] if at % ENTRY != HINT else []
-            self.check('one byte of .' + kind, 'byte %d: %d -> %d' % (at, good[at], new), hit)
+                named = [self.batches[at // ENTRY]]
+                hit = named if at % ENTRY != HINT else []
+            self.check('one byte of .' + kind, 'byte %d: %d -> %d' % (at, good[at], new), hit, changed=True, named=named)
             os.pwrite(self.files[kind], good[at:at + 1], at)
 
     def truncations(self, kind):
@@ -111,11 +139,13 @@ class Damage:
         count = max(3, 40 * self.args.percent // 5)
         lengths = {0, 1, len(good) - 1} | {self.random.choice(edges) for _ in range(count)} | {
             self.random.randrange(len(good)) for _ in range(count)}
+        if self.args.percent >= 300:
+            lengths = set(range(len(good)))
         for length in sorted(lengths):
             os.ftruncate(self.files[kind], length)
             gone = [b for i, b in enumerate(self.batches)
                     if (b.end if kind == 'log' else (i + 1) * ENTRY) > length]
-            self.check('.%s cut short' % kind, 'to %d' % length, gone, exact=True)
+            self.check('.%s cut short' % kind, 'to %d' % length, gone, exact=True, changed=True)
             self.put(kind, good)
 
     def swaps(self, kind, size):
@@ -132,7 +162,8 @@ class Damage:
             else:
                 hit = [self.batches[n] for n in {at // ENTRY for at in changed if at % ENTRY != HINT}]
             self.put(kind, bytes(data))
-            self.check('blocks of %d bytes of .%s swapped' % (size, kind), '%d and %d' % (i, j), hit)
+            self.check('blocks of %d bytes of .%s swapped' % (size, kind), '%d and %d' % (i, j), hit,
+                       changed=bool(changed))
             self.put(kind, good)
 
     def strangers(self):
@@ -144,8 +175,40 @@ class Damage:
             for kind in kinds:
                 self.put(kind, self.good[kind])
 
+    def check_state(self, what, where, slots):
+        """mq.verify after damage of the state file; the segments are sound."""
+        self.done[what] += 1
+        self.hits[what] += 1        # mq.verify must see it
+        rows = self.conn.query("SELECT base_offset, status, detail FROM mq.verify('%s', 0)" % self.args.topic)
+        bad = [r for r in rows if r[1] != 'ok']
+        told = {s for s in (0, 1) if any('slot %d of' % s in r[2] for r in bad)}
+        if any(r[0] is not None for r in bad) or told != set(slots):
+            self.bad.append('%s, %s: verify says %s' % (what, where, bad))
+
+    def state(self):
+        good = self.good['state']
+        other = self.slurp(self.args.other + '/state')
+        for which in sorted(self.random.sample(range(3 * len(good)), max(1, len(good) * self.args.percent // 100))):
+            at = which // 3
+            new = (good[at] ^ (1 << self.random.randrange(8)), 0, 255)[which % 3]
+            if new == good[at]:
+                new = good[at] ^ 1
+            os.pwrite(self.files['state'], bytes([new]), at)
+            self.check_state('one byte of state', 'byte %d: %d -> %d' % (at, good[at], new), [at // 512])
+            os.pwrite(self.files['state'], good[at:at + 1], at)
+        for length in range(0, len(good), max(1, 300 // self.args.percent)):
+            os.ftruncate(self.files['state'], length)
+            self.check_state('state cut short', 'to %d' % length, [s for s in (0, 1) if length < (s + 1) * 512])
+            self.put('state', good)
+        self.put('state', other)
+        self.check_state('state of another partition', '', [0, 1])
+        self.put('state', good[:512] + other[512:])
+        self.check_state('state of another partition', 'half', [1])
+        self.put('state', good)
+
     def run(self):
         self.check('nothing', 'before', [])
+        self.state()
         for kind in ('log', 'batches'):
             self.bytes_of(kind)
             self.truncations(kind)
@@ -157,8 +220,8 @@ class Damage:
         for what, count in self.done.items():
             number += 1
             bad = [b for b in self.bad if b.startswith(what + ',')]
-            print('%sok %d - %s: %d times, %d with messages lost' % (
-                'not ' if bad else '', number, what, count, self.hits[what]))
+            lost = '' if 'state' in what else ', %d with messages lost' % self.hits[what]
+            print('%sok %d - %s: %d times%s' % ('not ' if bad else '', number, what, count, lost))
             for line in bad[:5]:
                 print('# ' + line)
         # a segment whose damage never shows would prove nothing

@@ -1,0 +1,366 @@
+/*
+ * mq_scan.c
+ *	  Records of a topic, pulled one by one out of its partitions.
+ *
+ * A fetch pushes records to a sink until a limit or a time is reached; a scan
+ * is asked for the next one, and has an end that is fixed when it begins: the
+ * last stable offset of each partition.  What comes later it never sees, so
+ * it can be started again and gives the same, as a join's inner side must.
+ * What lies below the log's start it passes over in silence, as a table does
+ * with rows that are gone.
+ *
+ * A scan that only counts takes whole batches by the count in their headers
+ * and decodes only those that a bound cuts in two.
+ *
+ * Timestamps need not rise from record to record.  The index by time gives
+ * the place before which all are too old; behind it every record is compared.
+ *
+ * Locking: none of its own; the caller's lock on the topic's relation keeps it
+ *			from being dropped.  Up to KEEP_PINNED logs stay pinned from the
+ *			beginning to the end, and so do the files they had then, whatever
+ *			is deleted meanwhile; of more partitions only one at a time, since
+ *			a topic may have more than there are places.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "broker/mq_life.h"
+#include "broker/mq_scan.h"
+#include "storage/mq_log_start.h"
+#include "storage/mq_payload.h"
+
+#define KEEP_PINNED		64
+
+/* So many partitions a planner looks at. */
+#define ESTIMATE_LOGS	64
+
+typedef struct ScanPart
+{
+	int32		partition;
+	MqOffset	start;			/* log start and last stable offset when the scan began */
+	MqOffset	end;
+	MqLog	   *log;			/* NULL = not kept pinned */
+	int			turn;			/* with it: no file of the log goes meanwhile */
+} ScanPart;
+
+struct MqScan
+{
+	MemoryContext context;
+	MqTopic		topic;
+	MqScanWhat	what;
+	ScanPart   *parts;
+	int			nparts;
+	const MqScanBounds *bounds;
+	bool		whole_batches;	/* only offsets matter, and nobody looks at records */
+
+	/* where it is */
+	int			next_part;
+	MqLog	   *log;
+	MqLogReader *reader;		/* NULL = between two partitions */
+	int32		partition;
+	MqOffset	from;
+	MqOffset	to;
+	MqLogBatchView view;
+	bool		in_batch;
+	MqBatchIter it;
+	int64		counted;		/* of a batch that is counted: what is left of it */
+	MqPayload	memory;
+
+	/* for the statistics */
+	MqStatOut	out;			/* of the partition in hand */
+	bool		call_counted;
+};
+
+static MqLog *open_log(const MqTopic *topic, int32 partition);
+static void add_part(MqScan *scan, int32 partition, bool keep);
+static bool next_batch(MqScan *scan);
+static bool open_batch(MqScan *scan);
+static bool enter_part(MqScan *scan);
+static void narrow(MqLog *log, const MqScanBounds *bounds, MqOffset *from, MqOffset *to);
+static void leave_part(MqScan *scan);
+static inline bool is_wanted(MqScan *scan, const MqRecord *record);
+
+void
+mq_scan_no_bounds(MqScanBounds *bounds)
+{
+	memset(bounds, 0, sizeof(*bounds));
+	bounds->to = PG_INT64_MAX;
+	bounds->since = PG_INT64_MIN;
+	bounds->upto = PG_INT64_MAX;
+}
+
+MqScan *
+mq_scan_begin(const MqTopic *topic, const Bitmapset *partitions, MqScanWhat what)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mq scan",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	MqScan	   *scan = palloc0(sizeof(MqScan));
+	int			n = partitions == NULL ? topic->partitions : bms_num_members(partitions);
+	int32		i;
+
+	scan->context = context;
+	scan->topic = *topic;
+	scan->what = what;
+	scan->parts = palloc(sizeof(ScanPart) * n);
+	for (i = 0; i < topic->partitions; i++)
+	{
+		if (partitions == NULL || bms_is_member(i, partitions))
+			add_part(scan, i, n <= KEEP_PINNED);
+	}
+	MemoryContextSwitchTo(old);
+	return scan;
+}
+
+static MqLog *
+open_log(const MqTopic *topic, int32 partition)
+{
+	MqLogKey	key;
+
+	mq_topic_key(topic, partition, &key);
+	return mq_log_open(&key);
+}
+
+static void
+add_part(MqScan *scan, int32 partition, bool keep)
+{
+	ScanPart   *part = &scan->parts[scan->nparts++];
+	MqLog	   *log = open_log(&scan->topic, partition);
+	MqLogOffsets offsets;
+
+	if (keep)
+		part->turn = mq_log_start_enter(log);
+	mq_life_configure(&scan->topic, partition, log);
+	mq_log_offsets(log, &offsets);
+	part->partition = partition;
+	part->start = offsets.log_start;
+	part->end = offsets.lso;
+	part->log = keep ? log : NULL;
+	if (!keep)
+		mq_log_unpin(log);
+}
+
+void
+mq_scan_start(MqScan *scan, const MqScanBounds *bounds)
+{
+	leave_part(scan);
+	scan->next_part = 0;
+	scan->bounds = bounds;
+	scan->whole_batches = scan->what == MQ_SCAN_COUNT && !bounds->has_time && !bounds->has_tags;
+}
+
+bool
+mq_scan_next(MqScan *scan, int32 *partition, MqRecord *record)
+{
+	MqBatchStatus status;
+
+	for (;;)
+	{
+		if (scan->counted > 0)
+		{
+			scan->counted--;
+			return true;
+		}
+		while (scan->in_batch)
+		{
+			if (unlikely(!mq_batch_next(&scan->it, record, &status)))
+			{
+				scan->in_batch = false;
+				if (status != MQ_BATCH_OK)
+					mq_log_report_batch(scan->log, &scan->view, MQ_LOG_DAMAGE_ERROR, status);
+			}
+			else if (unlikely(record->offset >= scan->to))
+				scan->in_batch = false;
+			else if (likely(record->offset >= scan->from && is_wanted(scan, record)))
+			{
+				*partition = scan->partition;
+				scan->out.messages++;
+				scan->out.bytes += (int64) Max(record->key_len, 0) + Max(record->value_len, 0) + record->headers_len;
+				return true;
+			}
+		}
+		if (!next_batch(scan))
+			return false;
+	}
+}
+
+void
+mq_scan_end(MqScan *scan)
+{
+	int			i;
+
+	leave_part(scan);
+	/* the last pinned first, as mq_log_unpin() likes it */
+	for (i = scan->nparts - 1; i >= 0; i--)
+	{
+		if (scan->parts[i].log == NULL)
+			continue;
+		mq_log_start_leave(scan->parts[i].log, scan->parts[i].turn);
+		mq_log_unpin(scan->parts[i].log);
+	}
+	MemoryContextDelete(scan->context);
+}
+
+/* What the storage reader allocates as it goes must live as long as the scan. */
+static bool
+next_batch(MqScan *scan)
+{
+	MemoryContext old = MemoryContextSwitchTo(scan->context);
+	bool		found = false;
+
+	while (!found)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (scan->reader == NULL && !enter_part(scan))
+			break;
+		if (mq_log_reader_next(scan->reader, &scan->view))
+			found = open_batch(scan);
+		else
+			leave_part(scan);
+	}
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+/* False for a batch that has nothing to give. */
+static bool
+open_batch(MqScan *scan)
+{
+	const MqBatchInfo *info = &scan->view.info;
+	const uint8 *payload;
+	size_t		len;
+	MqBatchStatus status;
+
+	if (info->attributes & MQ_BATCH_CONTROL)
+		return false;
+	if (scan->bounds->has_time && info->max_timestamp < scan->bounds->since)
+		return false;
+	if (scan->whole_batches && info->base_offset >= scan->from &&
+		info->base_offset + info->last_offset_delta < scan->to)
+	{
+		scan->counted = info->record_count;
+		scan->out.messages += info->record_count;
+		return scan->counted > 0;
+	}
+	status = mq_payload_open(&scan->memory, scan->view.data, info, &payload, &len);
+	if (status != MQ_BATCH_OK)
+		mq_log_report_batch(scan->log, &scan->view, MQ_LOG_DAMAGE_ERROR, status);
+	mq_batch_iter(&scan->it, info, payload, len);
+	scan->in_batch = true;
+	return true;
+}
+
+/* On to the next partition that has something to read. */
+static bool
+enter_part(MqScan *scan)
+{
+	const MqScanBounds *bounds = scan->bounds;
+
+	while (scan->next_part < scan->nparts)
+	{
+		const ScanPart *part = &scan->parts[scan->next_part++];
+
+		if (bounds->partitions != NULL && !bms_is_member(part->partition, bounds->partitions))
+			continue;
+		if (bounds->from >= Min(part->end, bounds->to))
+			continue;
+		scan->log = part->log != NULL ? part->log : open_log(&scan->topic, part->partition);
+		scan->partition = part->partition;
+		scan->to = part->end;
+		scan->from = part->start;
+		narrow(scan->log, bounds, &scan->from, &scan->to);
+		if (scan->from < scan->to)
+		{
+			scan->reader = mq_log_reader_begin(scan->log, scan->from, scan->to, MQ_LOG_DAMAGE_ERROR);
+			return true;
+		}
+		leave_part(scan);
+	}
+	return false;
+}
+
+/* Leaves of [*from, *to) what the bounds want. */
+static void
+narrow(MqLog *log, const MqScanBounds *bounds, MqOffset *from, MqOffset *to)
+{
+	*from = Max(bounds->from, *from);
+	*to = Min(bounds->to, *to);
+	if (bounds->has_time && bounds->since > PG_INT64_MIN && *from < *to)
+		*from = Max(*from, mq_log_search_time(log, bounds->since, *to));
+}
+
+static void
+leave_part(MqScan *scan)
+{
+	if (scan->reader != NULL)
+		mq_log_reader_end(scan->reader);
+	scan->reader = NULL;
+	scan->in_batch = false;
+	scan->counted = 0;
+	if (scan->log != NULL)
+	{
+		scan->out.calls = scan->call_counted ? 0 : 1;
+		scan->call_counted = true;
+		mq_stat_count_out(scan->log, &scan->out);
+		memset(&scan->out, 0, sizeof(scan->out));
+		if (scan->parts[scan->next_part - 1].log == NULL)
+			mq_log_unpin(scan->log);
+	}
+	scan->log = NULL;
+}
+
+static inline bool
+is_wanted(MqScan *scan, const MqRecord *record)
+{
+	const MqScanBounds *bounds = scan->bounds;
+
+	if (bounds->has_time &&
+		(record->timestamp == MQ_NO_TIMESTAMP ||
+		 record->timestamp < bounds->since || record->timestamp > bounds->upto))
+		return false;
+	if (!bounds->has_tags || mq_fetch_has_tag(&bounds->tags, record))
+		return true;
+	scan->out.filtered++;
+	return false;
+}
+
+/* The index by time is asked for both ends: timestamps nearly always rise. */
+double
+mq_scan_estimate(const MqTopic *topic, const MqScanBounds *bounds, double *total)
+{
+	int			step = (topic->partitions + ESTIMATE_LOGS - 1) / ESTIMATE_LOGS;
+	int			seen = 0;
+	int			wanted = 0;
+	double		all = 0;
+	double		left = 0;
+	int32		i;
+
+	for (i = 0; i < topic->partitions; i++)
+	{
+		bool		asked = bounds->partitions == NULL || bms_is_member(i, bounds->partitions);
+		MqLog	   *log;
+		MqLogOffsets offsets;
+		MqOffset	from;
+		MqOffset	to;
+
+		wanted += asked;
+		if (i % step != 0)
+			continue;
+		log = open_log(topic, i);
+		mq_log_offsets(log, &offsets);
+		from = offsets.log_start;
+		to = offsets.lso;
+		all += to - from;
+		seen++;
+		narrow(log, bounds, &from, &to);
+		if (bounds->has_time && bounds->upto < PG_INT64_MAX && from < to)
+			to = mq_log_search_time(log, bounds->upto + 1, to);
+		if (from < to)
+			left += to - from;
+		mq_log_unpin(log);
+	}
+	*total = all / seen * topic->partitions;
+	return left / seen * wanted;
+}
