@@ -53,7 +53,7 @@ struct MqScan
 	ScanPart   *parts;
 	int			nparts;
 	const MqScanBounds *bounds;
-	bool		whole_batches;	/* only offsets matter, and nobody looks at records */
+	bool		only_offsets;	/* there are no other bounds */
 
 	/* where it is */
 	int			next_part;
@@ -64,6 +64,7 @@ struct MqScan
 	MqOffset	to;
 	MqLogBatchView view;
 	bool		in_batch;
+	bool		all_wanted;		/* of the batch */
 	MqBatchIter it;
 	int64		counted;		/* of a batch that is counted: what is left of it */
 	MqPayload	memory;
@@ -80,7 +81,7 @@ static bool open_batch(MqScan *scan);
 static bool enter_part(MqScan *scan);
 static void narrow(MqLog *log, const MqScanBounds *bounds, MqOffset *from, MqOffset *to);
 static void leave_part(MqScan *scan);
-static inline bool is_wanted(MqScan *scan, const MqRecord *record);
+static bool is_wanted(MqScan *scan, const MqRecord *record);
 
 void
 mq_scan_no_bounds(MqScanBounds *bounds)
@@ -148,7 +149,7 @@ mq_scan_start(MqScan *scan, const MqScanBounds *bounds)
 	leave_part(scan);
 	scan->next_part = 0;
 	scan->bounds = bounds;
-	scan->whole_batches = scan->what == MQ_SCAN_COUNT && !bounds->has_time && !bounds->has_tags;
+	scan->only_offsets = !bounds->has_time && !bounds->has_tags;
 }
 
 bool
@@ -171,9 +172,7 @@ mq_scan_next(MqScan *scan, int32 *partition, MqRecord *record)
 				if (status != MQ_BATCH_OK)
 					mq_log_report_batch(scan->log, &scan->view, MQ_LOG_DAMAGE_ERROR, status);
 			}
-			else if (unlikely(record->offset >= scan->to))
-				scan->in_batch = false;
-			else if (likely(record->offset >= scan->from && is_wanted(scan, record)))
+			else if (likely(scan->all_wanted || is_wanted(scan, record)))
 			{
 				*partition = scan->partition;
 				scan->out.messages++;
@@ -237,8 +236,9 @@ open_batch(MqScan *scan)
 		return false;
 	if (scan->bounds->has_time && info->max_timestamp < scan->bounds->since)
 		return false;
-	if (scan->whole_batches && info->base_offset >= scan->from &&
-		info->base_offset + info->last_offset_delta < scan->to)
+	scan->all_wanted = scan->only_offsets && info->base_offset >= scan->from &&
+		info->base_offset + info->last_offset_delta < scan->to;
+	if (scan->what == MQ_SCAN_COUNT && scan->all_wanted)
 	{
 		scan->counted = info->record_count;
 		scan->out.messages += info->record_count;
@@ -311,11 +311,18 @@ leave_part(MqScan *scan)
 	scan->log = NULL;
 }
 
-static inline bool
+static bool
 is_wanted(MqScan *scan, const MqRecord *record)
 {
 	const MqScanBounds *bounds = scan->bounds;
 
+	if (record->offset < scan->from)
+		return false;
+	if (record->offset >= scan->to)
+	{
+		scan->in_batch = false;
+		return false;
+	}
 	if (bounds->has_time &&
 		(record->timestamp == MQ_NO_TIMESTAMP ||
 		 record->timestamp < bounds->since || record->timestamp > bounds->upto))

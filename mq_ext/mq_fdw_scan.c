@@ -80,8 +80,8 @@ static Bitmapset *fixed_partitions(FdwScan *state, ForeignScan *plan, bool *noth
 static void start_scan(FdwScan *state);
 static bool apply_bounds(FdwScan *state);
 static void fill_row(FdwScan *state, int32 partition, const MqRecord *record, TupleTableSlot *slot);
-static Datum bytes_column(FdwScan *state, const MqFdwColumn *column, RowBuffer *buffer,
-						  const MqSqlPlace *place, const uint8 *bytes, int32 len);
+static Datum typed_bytes(FdwScan *state, const MqFdwColumn *column, RowBuffer *buffer,
+						 int32 partition, MqOffset offset, const uint8 *bytes, int32 len);
 static inline Datum as_varlena(FdwScan *state, RowBuffer *buffer, const uint8 *bytes, int32 len);
 static void check_length(const MqFdwColumn *column, const MqSqlPlace *place, const text *t);
 
@@ -277,14 +277,17 @@ fill_row(FdwScan *state, int32 partition, const MqRecord *record, TupleTableSlot
 {
 	Datum	   *values = slot->tts_values;
 	bool	   *nulls = slot->tts_isnull;
-	MqSqlPlace	place = {state->topic, "value", partition, record->offset};
 	Jsonb	   *headers = NULL;
 	ArrayType  *tags = NULL;
 	bool		decoded = record->header_count == 0;
 	int			i;
 
 	if (state->payload != NULL)
+	{
+		MqSqlPlace	place = {state->topic, "value", partition, record->offset};
+
 		mq_fdw_payload_read(state->payload, &place, record->value, record->value_len, values, nulls);
+	}
 	for (i = 0; i < state->n; i++)
 	{
 		const MqFdwColumn *column = &state->columns[i];
@@ -304,16 +307,20 @@ fill_row(FdwScan *state, int32 partition, const MqRecord *record, TupleTableSlot
 				nulls[at] = record->timestamp == MQ_NO_TIMESTAMP;
 				break;
 			case MQ_FDW_COLUMN_KEY:
-				place.column = "key";
 				nulls[at] = record->key == NULL;
-				if (record->key != NULL)
-					values[at] = bytes_column(state, column, &state->key, &place, record->key, record->key_len);
+				if (record->key == NULL)
+					break;
+				values[at] = column->type == BYTEAOID ?
+					as_varlena(state, &state->key, record->key, record->key_len) :
+					typed_bytes(state, column, &state->key, partition, record->offset, record->key, record->key_len);
 				break;
 			case MQ_FDW_COLUMN_VALUE:
-				place.column = "value";
 				nulls[at] = record->value == NULL;
-				if (record->value != NULL)
-					values[at] = bytes_column(state, column, &state->value, &place, record->value, record->value_len);
+				if (record->value == NULL)
+					break;
+				values[at] = column->type == BYTEAOID ?
+					as_varlena(state, &state->value, record->value, record->value_len) :
+					typed_bytes(state, column, &state->value, partition, record->offset, record->value, record->value_len);
 				break;
 			default:
 				if (!decoded)
@@ -326,33 +333,27 @@ fill_row(FdwScan *state, int32 partition, const MqRecord *record, TupleTableSlot
 	}
 }
 
-/* A key or a value in the column's type. */
+/* A key or a value as text or JSON. */
 static Datum
-bytes_column(FdwScan *state, const MqFdwColumn *column, RowBuffer *buffer,
-			 const MqSqlPlace *place, const uint8 *bytes, int32 len)
+typed_bytes(FdwScan *state, const MqFdwColumn *column, RowBuffer *buffer,
+			int32 partition, MqOffset offset, const uint8 *bytes, int32 len)
 {
+	MqSqlPlace	place = {state->topic, column->name, partition, offset};
 	Datum		result;
 
-	switch (column->type)
-	{
-		case JSONBOID:
-			return mq_sql_message_jsonb(place, bytes, len);
-		case JSONOID:
-			return PointerGetDatum(mq_sql_message_json(place, bytes, len, &nullSemAction));
-		case BYTEAOID:
-			return as_varlena(state, buffer, bytes, len);
-		default:
-			break;
-	}
+	if (column->type == JSONBOID)
+		return mq_sql_message_jsonb(&place, bytes, len);
+	if (column->type == JSONOID)
+		return PointerGetDatum(mq_sql_message_json(&place, bytes, len, &nullSemAction));
 	if (GetDatabaseEncoding() != PG_UTF8)
-		result = PointerGetDatum(mq_sql_message_text(place, bytes, len));
+		result = PointerGetDatum(mq_sql_message_text(&place, bytes, len));
 	else
 	{
-		mq_sql_message_check_utf8(place, bytes, len);
+		mq_sql_message_check_utf8(&place, bytes, len);
 		result = as_varlena(state, buffer, bytes, len);
 	}
 	if (column->typmod >= 0)
-		check_length(column, place, DatumGetTextPP(result));
+		check_length(column, &place, DatumGetTextPP(result));
 	return result;
 }
 

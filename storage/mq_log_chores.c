@@ -36,6 +36,7 @@ typedef struct Collected
 } Collected;
 
 static void prepare(MqLog *log);
+static void unreserve_removed(MqLog *log, MqOffset segment);
 static bool extend_reservation(MqLog *log, MqSegmentFile kind, MqOffset base, int64 end, int64 *reserved);
 static bool make_next(const MqLogKey *key);
 static void trim_closed(MqLog *log);
@@ -342,6 +343,25 @@ prepare(MqLog *log)
 	if (made && !log->dropped)
 		log->next_ready = true;
 	LWLockRelease(&log->append_lock);
+	if (end.segment < mq_log_get(&log->first_segment))
+		unreserve_removed(log, end.segment);
+}
+
+/* What was reserved for a segment while it was being removed would stay until all have closed it. */
+static void
+unreserve_removed(MqLog *log, MqOffset segment)
+{
+	MqSegmentFile kind;
+
+	for (kind = MQ_SEGMENT_LOG; kind <= MQ_SEGMENT_BATCHES; kind++)
+	{
+		int			fd = mq_segment_open(&log->key, segment, kind, false);
+		int64		size = fd < 0 ? -1 : mq_file_size_fd(fd);
+
+		if (size >= 0)
+			(void) mq_file_truncate(fd, size);
+	}
+	mq_segment_forget_file(&log->key, segment);
 }
 
 /* A full disk here is no error: the append that needs the space will say so. */

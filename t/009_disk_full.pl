@@ -102,7 +102,10 @@ cmp_ok(offsets($node, 'orders')->{0}{latest}, '>', $end, 'some were written befo
 $end = offsets($node, 'orders')->{0}{latest};
 is((order())[0], '53100', 'and again');
 is((order(topic => 'other'))[0], '53100', 'a topic without files') or diag($err);
-is((order(now => 1))[0], '53100', 'outside the transaction');
+# the janitor may just have given space back that was reserved
+is((order_until_failure(now => 1))[0], '53100', 'outside the transaction');
+$end = offsets($node, 'orders')->{0}{latest};
+is((order(now => 1))[0], '53100', 'outside the transaction, again');
 is(offsets($node, 'orders')->{0}{latest}, $end, 'no offset was used up');
 check('log full');
 is_up('log full');
