@@ -61,7 +61,7 @@ mq_ext--$(EXTVERSION).sql: $(sort $(wildcard mq_ext/install/*.sql)) mq_ext.contr
 
 # Unit tests and fuzzers link the pure files alone, outside the server; what
 # else stands in those files is never called and thrown away by the linker.
-PURE = base/mq_bytes.c storage/mq_batch.c storage/mq_batches.c storage/mq_codec.c \
+PURE = base/mq_bytes.c storage/mq_append_plain.c storage/mq_batch.c storage/mq_batches.c storage/mq_codec.c \
 	storage/mq_retention.c storage/mq_segment.c storage/mq_state.c
 SELFTESTS = selftest/selftest selftest/selftest_asan
 FUZZERS = $(patsubst %.c,%,$(wildcard selftest/fuzz_*.c))

@@ -85,12 +85,14 @@ janitor_tick(void)
 	bool		more;
 	bool		failed;
 	bool		left;
+	long		again;
 
 	mq_worker_report("removing old segments");
-	left = mq_log_start_clean_all();
+	left = mq_log_start_clean_all(&failed);
+	again = failed ? MQ_JANITOR_RETRY : left ? MQ_JANITOR_READERS : MQ_JANITOR_LOOK;
 	mq_worker_report(NULL);
 	if (RecoveryInProgress())
-		return left ? MQ_JANITOR_READERS : MQ_JANITOR_LOOK;
+		return again;
 
 	if (mq_log_database_sweep_wanted() || mq_worker_clock() >= next_sweep)
 		sweep();
@@ -111,7 +113,7 @@ janitor_tick(void)
 
 	if (more)
 		return MQ_JANITOR_AGAIN;
-	return left ? MQ_JANITOR_READERS : time_left(failed);
+	return Min(again, time_left(failed));
 }
 
 static long
@@ -129,10 +131,12 @@ static void
 retain(void)
 {
 	mq_worker_report("applying retention");
-	last_retention = mq_worker_clock(); /* it may raise */
+	/* if it raises, the next one comes soon, and goes on where this one ended */
+	last_retention = mq_worker_clock() - mq_retention_check_interval + MQ_JANITOR_LOOK;
 	mq_worker_begin();
 	(void) mq_log_retain_all();
 	mq_worker_commit();
+	last_retention = mq_worker_clock();
 }
 
 /*

@@ -89,7 +89,7 @@ delete_before(MqLog *log, const MqLogOffsets *offsets, MqOffset before)
 {
 	if (before > offsets->log_start && before == offsets->leo)
 		(void) mq_log_roll(log);
-	if (mq_log_start_move(log, before))
+	if (mq_log_start_move(log, before, NULL))
 		(void) mq_log_start_clean(log);
 }
 
@@ -131,12 +131,20 @@ void
 mq_life_retain(const MqTopic *topic, int32 partition, bool dry_run, MqLogRetained *result)
 {
 	MqLogConfig config;
-	MqLog	   *log = open_log(topic, partition, &config);
+	MqLog	   *log;
 
+	/* its rollback would not bring back what went by options that were never so */
+	if (topic->changed_here && !dry_run)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot apply retention to topic \"%s\" that this transaction has created or altered",
+						topic->name),
+				 errhint("Commit first, or pass dry_run => true.")));
+	log = open_log(topic, partition, &config);
 	memset(result, 0, sizeof(*result));
 	if (mq_log_has_files(log))
 		mq_log_retain(log, &config, dry_run, result);
-	if (!dry_run && !topic->changed_here)
+	if (!dry_run)
 		(void) mq_log_start_remove(log);
 	mq_log_unpin(log);
 }

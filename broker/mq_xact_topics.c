@@ -68,7 +68,7 @@ static int	drops_all_level = 0;
 static bool drops_database = false;
 
 static void add_note(Oid dboid, const pg_uuid_t *topic, bool drop);
-static void suspend_altered(AlterNote *alter);
+static void suspend_altered(AlterNote *alter, int *budget);
 static void configure_altered(const AlterNote *alter, bool committed);
 
 void
@@ -91,6 +91,9 @@ mq_xact_note_alter(const char *topic)
 	AlterNote  *alter;
 
 	mq_xact_require_open();
+	for (alter = alters; alter != NULL; alter = alter->next)
+		if (strcmp(alter->name, topic) == 0)
+			return;
 	alter = MemoryContextAllocZero(mq_xact_begin(), sizeof(AlterNote));
 	strlcpy(alter->name, topic, sizeof(alter->name));
 	alter->next = alters;
@@ -181,9 +184,13 @@ void
 mq_xact_topics_suspend(void)
 {
 	AlterNote  *alter;
+	int			budget = mq_max_partitions / 2;
 
+	/* the state files must not get ahead of the catalog */
+	if (alters != NULL)
+		ForceSyncCommit();
 	for (alter = alters; alter != NULL; alter = alter->next)
-		suspend_altered(alter);
+		suspend_altered(alter, &budget);
 }
 
 /*
@@ -191,7 +198,7 @@ mq_xact_topics_suspend(void)
  * configured when they are next used.
  */
 static void
-suspend_altered(AlterNote *alter)
+suspend_altered(AlterNote *alter, int *budget)
 {
 	MqTopic    *topic = mq_topic_open_missing_ok(alter->name, NoLock, 0);
 	int			most;
@@ -199,7 +206,7 @@ suspend_altered(AlterNote *alter)
 
 	if (topic == NULL)
 		return;
-	most = Min(topic->partitions, mq_max_partitions / 2);
+	most = Min(topic->partitions, *budget);
 	alter->logs = MemoryContextAlloc(mq_xact_begin(), sizeof(AlteredLog) * most);
 	for (i = 0; i < topic->partitions; i++)
 	{
@@ -219,6 +226,7 @@ suspend_altered(AlterNote *alter)
 		else
 			mq_log_unpin(one.log);
 	}
+	*budget -= alter->n;
 }
 
 static void

@@ -31,7 +31,8 @@ static const Test tests[] = {
 	{"batches", test_batches},
 	{"state", test_state},
 	{"segment", test_segment},
-	{"retention", test_retention}
+	{"retention", test_retention},
+	{"append_plain", test_append_plain}
 };
 
 static const char *golden_directory = "selftest/golden";

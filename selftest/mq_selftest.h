@@ -38,5 +38,6 @@ extern void test_batches(void);
 extern void test_state(void);
 extern void test_segment(void);
 extern void test_retention(void);
+extern void test_append_plain(void);
 
 #endif							/* MQ_SELFTEST_H */

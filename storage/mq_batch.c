@@ -36,12 +36,18 @@
 /* both lengths */
 #define MIN_HEADER_SIZE		2
 
+/* More than the numbers of a plain record can reach beyond its end before that is noticed. */
+#define PLAIN_SLACK			16
+
 StaticAssertDecl(POS_ATTRIBUTES + 2 + 4 + 8 + 8 + 8 + 2 + 4 + 4 == MQ_BATCH_HEADER_SIZE,
 				 "the batch header is 61 bytes");
 
-static inline bool read_record(MqBatchIter *it, MqReader *body, MqRecord *record);
-static inline bool read_headers(MqReader *body, MqRecord *record);
-static inline bool get_nullable(MqReader *r, const uint8 **data, int32 *len);
+static inline bool next_plain(MqBatchIter *it, MqRecord *record);
+static inline bool take_plain(const uint8 **p, const uint8 *stop, const uint8 **data, int32 *len);
+static inline bool set_position(MqBatchIter *it, MqRecord *record, int64 ts_delta, int32 offset_delta);
+static bool read_record(MqBatchIter *it, MqReader *body, MqRecord *record);
+static bool read_headers(MqReader *body, MqRecord *record);
+static bool get_nullable(MqReader *r, const uint8 **data, int32 *len);
 
 /* zig-zag: small magnitudes of either sign become small unsigned numbers */
 static inline uint64
@@ -80,56 +86,27 @@ put_varint(uint8 *p, int64 v)
 	return mq_bytes_put_varlong(p, v);
 }
 
-/* One or two bytes hold nearly every number of a record. */
-static inline bool
-get_short_varint(MqReader *r, int32 *v)
+/* A varint of at most three bytes, which are there; NULL for a longer one. */
+static inline const uint8 *
+get_plain_varint(const uint8 *p, int32 *v)
 {
-	uint32		u;
+	uint32		u = p[0];
 
-	if (unlikely(r->bad || r->pos >= r->end))
-		return false;
-	u = r->pos[0];
 	if (likely(u < 0x80))
-		r->pos++;
-	else if (likely(r->end - r->pos >= 2 && r->pos[1] < 0x80))
+		p += 1;
+	else if (likely(p[1] < 0x80))
 	{
-		u = (u & 0x7f) | (uint32) r->pos[1] << 7;
-		r->pos += 2;
+		u = (u & 0x7f) | (uint32) p[1] << 7;
+		p += 2;
+	}
+	else if (p[2] < 0x80)
+	{
+		u = (u & 0x7f) | (uint32) (p[1] & 0x7f) << 7 | (uint32) p[2] << 14;
+		p += 3;
 	}
 	else
-		return false;
-	*v = (int32) ((u >> 1) ^ (~(u & 1) + 1));
-	return true;
-}
-
-static inline int32
-get_varint(MqReader *r)
-{
-	int32		v;
-
-	return likely(get_short_varint(r, &v)) ? v : mq_bytes_get_varint(r);
-}
-
-static inline int64
-get_varlong(MqReader *r)
-{
-	int32		v;
-
-	return likely(get_short_varint(r, &v)) ? v : mq_bytes_get_varlong(r);
-}
-
-/* mq_bytes_get_bytes() in line */
-static inline const uint8 *
-get_bytes(MqReader *r, size_t len)
-{
-	const uint8 *p = r->pos;
-
-	if (unlikely(r->bad || len > (size_t) (r->end - p)))
-	{
-		r->bad = true;
 		return NULL;
-	}
-	r->pos = p + len;
+	*v = (int32) ((u >> 1) ^ (~(u & 1) + 1));
 	return p;
 }
 
@@ -356,9 +333,11 @@ mq_batch_next(MqBatchIter *it, MqRecord *record, MqBatchStatus *status)
 			*status = MQ_BATCH_BAD_RECORD;
 		return false;
 	}
+	if (likely(next_plain(it, record)))
+		return true;
 
-	length = get_varint(&it->reader);
-	start = length >= 0 ? get_bytes(&it->reader, length) : NULL;
+	length = mq_bytes_get_varint(&it->reader);
+	start = length >= 0 ? mq_bytes_get_bytes(&it->reader, length) : NULL;
 	if (start != NULL)
 	{
 		body.pos = start;
@@ -380,8 +359,8 @@ mq_batch_next_header(MqReader *r, MqHeader *header)
 {
 	if (mq_bytes_left(r) == 0)
 		return false;
-	header->key_len = get_varint(r);
-	header->key = header->key_len >= 0 ? get_bytes(r, header->key_len) : NULL;
+	header->key_len = mq_bytes_get_varint(r);
+	header->key = header->key_len >= 0 ? mq_bytes_get_bytes(r, header->key_len) : NULL;
 	if (header->key == NULL)
 	{
 		r->bad = true;
@@ -391,26 +370,63 @@ mq_batch_next_header(MqReader *r, MqHeader *header)
 }
 
 /*
- * Reads one record from its body, which must be consumed exactly.  Offsets
- * rise strictly and stay inside the batch; gaps are what compaction left.
+ * Nearly every record has no headers, short numbers, and others behind it, so
+ * that its end need not be looked for at each of its bytes.  False, with
+ * nothing done, for one that is not so, or not sound.
  */
 static inline bool
-read_record(MqBatchIter *it, MqReader *body, MqRecord *record)
+next_plain(MqBatchIter *it, MqRecord *record)
+{
+	const uint8 *p = it->reader.pos;
+	const uint8 *stop;
+	int32		length;
+	int32		ts_delta;
+	int32		offset_delta;
+	int32		headers;
+
+	if (it->reader.bad || it->reader.end - p < PLAIN_SLACK)
+		return false;
+	p = get_plain_varint(p, &length);
+	if (p == NULL || length < 0 || length > it->reader.end - p - PLAIN_SLACK)
+		return false;
+	stop = p + length;
+	p = get_plain_varint(p + 1, &ts_delta); /* behind the attributes */
+	if (p == NULL || (p = get_plain_varint(p, &offset_delta)) == NULL ||
+		!take_plain(&p, stop, &record->key, &record->key_len) ||
+		!take_plain(&p, stop, &record->value, &record->value_len))
+		return false;
+	record->headers = p + 1;
+	p = get_plain_varint(p, &headers);
+	if (p != stop || headers != 0 || !set_position(it, record, ts_delta, offset_delta))
+		return false;
+	record->headers_len = 0;
+	record->header_count = 0;
+	it->reader.pos = stop;
+	it->next++;
+	return true;
+}
+
+/* get_nullable() for a plain record */
+static inline bool
+take_plain(const uint8 **p, const uint8 *stop, const uint8 **data, int32 *len)
+{
+	const uint8 *start = get_plain_varint(*p, len);
+
+	if (start == NULL || start > stop || *len < -1 || *len > stop - start)
+		return false;
+	*data = *len < 0 ? NULL : start;
+	*p = start + Max(*len, 0);
+	return true;
+}
+
+/* Offsets rise strictly and stay inside the batch; gaps are what compaction left. */
+static inline bool
+set_position(MqBatchIter *it, MqRecord *record, int64 ts_delta, int32 offset_delta)
 {
 	const MqBatchInfo *info = &it->info;
-	int64		ts_delta;
-	int32		offset_delta;
 
-	(void) get_bytes(body, 1);	/* attributes: none are defined */
-	ts_delta = get_varlong(body);
-	offset_delta = get_varint(body);
-	if (body->bad || offset_delta <= it->last_delta || offset_delta > info->last_offset_delta)
+	if (offset_delta <= it->last_delta || offset_delta > info->last_offset_delta)
 		return false;
-	if (!get_nullable(body, &record->key, &record->key_len) ||
-		!get_nullable(body, &record->value, &record->value_len) ||
-		!read_headers(body, record))
-		return false;
-
 	it->last_delta = offset_delta;
 	record->offset = info->base_offset + offset_delta;
 	if (info->attributes & MQ_BATCH_LOG_APPEND_TIME)
@@ -421,32 +437,49 @@ read_record(MqBatchIter *it, MqReader *body, MqRecord *record)
 	return true;
 }
 
+/* Reads one record from its body, which must be consumed exactly. */
+static bool
+read_record(MqBatchIter *it, MqReader *body, MqRecord *record)
+{
+	int64		ts_delta;
+	int32		offset_delta;
+
+	(void) mq_bytes_get_i8(body);	/* attributes: none are defined */
+	ts_delta = mq_bytes_get_varlong(body);
+	offset_delta = mq_bytes_get_varint(body);
+	return !body->bad &&
+		get_nullable(body, &record->key, &record->key_len) &&
+		get_nullable(body, &record->value, &record->value_len) &&
+		read_headers(body, record) &&
+		set_position(it, record, ts_delta, offset_delta);
+}
+
 /* What is left of the body is the headers: as many as are declared, no byte more. */
-static inline bool
+static bool
 read_headers(MqReader *body, MqRecord *record)
 {
-	int32		count = get_varint(body);
+	int32		count = mq_bytes_get_varint(body);
 	MqHeader	header;
 	int32		i;
 
-	if (body->bad || count < 0 || (size_t) count > (size_t) (body->end - body->pos) / MIN_HEADER_SIZE)
+	if (body->bad || count < 0 || (size_t) count > mq_bytes_left(body) / MIN_HEADER_SIZE)
 		return false;
 	record->header_count = count;
 	record->headers = body->pos;
-	record->headers_len = (int32) (body->end - body->pos);
+	record->headers_len = (int32) mq_bytes_left(body);
 	for (i = 0; i < count; i++)
 	{
 		if (!mq_batch_next_header(body, &header))
 			return false;
 	}
-	return body->pos == body->end;
+	return mq_bytes_left(body) == 0;
 }
 
 /* Reads a length and that many bytes; -1 is NULL, anything below is wrong. */
-static inline bool
+static bool
 get_nullable(MqReader *r, const uint8 **data, int32 *len)
 {
-	*len = get_varint(r);
+	*len = mq_bytes_get_varint(r);
 	*data = NULL;
 	if (*len == -1)
 		return !r->bad;
@@ -455,6 +488,6 @@ get_nullable(MqReader *r, const uint8 **data, int32 *len)
 		r->bad = true;
 		return false;
 	}
-	*data = get_bytes(r, *len);
+	*data = mq_bytes_get_bytes(r, *len);
 	return *data != NULL;
 }

@@ -46,6 +46,9 @@
 #include "storage/mq_segment.h"
 #include "storage/mq_served.h"
 
+/* From so many dirty logs on the file system is synced as a whole. */
+#define MANY_LOGS		512
+
 static emit_log_hook_type previous_hook = NULL;
 static bool show_checkpoints = true;	/* the administrator's log_checkpoints */
 
@@ -57,7 +60,8 @@ static void take_marks(MqLog *log, XLogRecPtr redo);
 static void sync_log(MqLog *log, XLogRecPtr redo);
 static void sync_segment(MqLog *log, MqOffset base);
 static void sync_or_panic(const char *path, bool is_dir);
-static void write_state(MqLog *log, XLogRecPtr redo);
+static void sync_many(XLogRecPtr redo);
+static void write_state(MqLog *log, XLogRecPtr redo, bool flush);
 static XLogRecPtr last_completed(void);
 static void vouch(MqLog *log, XLogRecPtr redo, MqStateCheckpoint *ck);
 static bool vouch_in_segment(MqLog *log, MqOffset base, uint32 count, XLogRecPtr redo, MqStateCheckpoint *ck);
@@ -178,6 +182,7 @@ check_log_min_messages(int *newval, void **extra, GucSource source)
 static void
 serve(XLogRecPtr redo)
 {
+	int			wanted = 0;
 	int			i;
 
 	LWLockAcquire(&mq_log_table->sync_all_lock, LW_EXCLUSIVE);
@@ -189,8 +194,11 @@ serve(XLogRecPtr redo)
 
 			if (log->in_use)
 				take_marks(log, redo);
+			wanted += log->sync_wanted ? 1 : 0;
 		}
 		MQ_FAULT("checkpoint_marks_taken");
+		if (wanted >= MANY_LOGS && mq_file_can_sync_all())
+			sync_many(redo);
 		for (i = 0; i < mq_log_table->slots; i++)
 		{
 			MqLog	   *log = &mq_log_slots[i];
@@ -242,6 +250,38 @@ take_marks(MqLog *log, XLogRecPtr redo)
 	LWLockRelease(&log->append_lock);
 }
 
+/*
+ * Of very many logs the file system is synced as a whole: four and more calls
+ * for each log would take half a minute for ten thousand.
+ */
+static void
+sync_many(XLogRecPtr redo)
+{
+	XLogRecPtr	flush = InvalidXLogRecPtr;
+	int			i;
+
+	for (i = 0; i < mq_log_table->slots; i++)
+	{
+		MqLog	   *log = &mq_log_slots[i];
+
+		if (log->sync_wanted)
+			flush = Max(flush, Max(log->sync_lsn, log->sync_start_lsn));
+	}
+	if (flush != InvalidXLogRecPtr)
+		XLogFlush(flush);
+	for (i = 0; i < mq_log_table->slots; i++)
+	{
+		MqLog	   *log = &mq_log_slots[i];
+
+		if (log->sync_wanted && !log->dropped && log->state != MQ_LOG_DISABLED)
+			write_state(log, redo, false);
+	}
+	if (!mq_file_sync_all(MQ_SEGMENT_ROOT))
+		mq_log_file_error("sync the file system of folder", MQ_SEGMENT_ROOT, PANIC);
+	for (i = 0; i < mq_log_table->slots; i++)
+		mq_log_slots[i].sync_wanted = false;
+}
+
 static void
 sync_log(MqLog *log, XLogRecPtr redo)
 {
@@ -265,7 +305,7 @@ sync_log(MqLog *log, XLogRecPtr redo)
 	if (Max(log->sync_lsn, log->sync_start_lsn) != InvalidXLogRecPtr)
 		XLogFlush(Max(log->sync_lsn, log->sync_start_lsn));
 	if (!log->dropped && log->state != MQ_LOG_DISABLED)
-		write_state(log, redo);
+		write_state(log, redo, true);
 
 	mq_segment_dir(path, &log->key);
 	if (log->sync_dir)
@@ -297,7 +337,7 @@ sync_or_panic(const char *path, bool is_dir)
 }
 
 static void
-write_state(MqLog *log, XLogRecPtr redo)
+write_state(MqLog *log, XLogRecPtr redo, bool flush)
 {
 	MqStateDisk slots[2];
 	bool		valid[2];
@@ -324,7 +364,7 @@ write_state(MqLog *log, XLogRecPtr redo)
 	mq_state_set_config(state, &log->sync_config, log->sync_config_known);
 	if (log->epoch >= 0)
 		mq_state_note_epoch(state, log->epoch, log->epoch_start);
-	if (mq_state_write(&log->key, state))
+	if (mq_state_write(&log->key, state, flush))
 		log->stated_segment = state->first_segment;
 	else if (!(errno == ENOENT && log->dropped))
 		mq_log_file_error("write the state in folder", dir, PANIC);
@@ -335,20 +375,14 @@ write_state(MqLog *log, XLogRecPtr redo)
  * state says so.  What the state vouches for stays as it is.
  */
 bool
-mq_checkpoint_write_start(MqLog *log)
+mq_checkpoint_write_start(MqLog *log, MqOffset log_start, MqOffset first)
 {
 	MqStateDisk slots[2];
 	bool		valid[2];
 	int			current;
 	MqStateDisk *state;
-	MqOffset	log_start;
-	MqOffset	first;
 
 	Assert(LWLockHeldByMeInMode(&mq_log_table->sync_all_lock, LW_EXCLUSIVE));
-	LWLockAcquire(&log->append_lock, LW_SHARED);
-	log_start = mq_log_get(&log->log_start);
-	first = mq_log_get(&log->first_segment);
-	LWLockRelease(&log->append_lock);
 	if (!mq_state_read(&log->key, slots, valid, &current))
 		return false;
 	state = &slots[Max(current, 0)];
@@ -356,7 +390,7 @@ mq_checkpoint_write_start(MqLog *log)
 		mq_state_init(state, &log->key);
 	state->log_start = Max(state->log_start, log_start);
 	state->first_segment = Max(state->first_segment, first);
-	if (!mq_state_write(&log->key, state))
+	if (!mq_state_write(&log->key, state, true))
 		return false;
 	log->stated_segment = first;
 	return true;

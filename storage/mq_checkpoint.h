@@ -15,7 +15,7 @@ extern void mq_checkpoint_install(void);
 extern void mq_checkpoint_guard(void);
 
 /* called by openers when the table is full: makes one log clean; caller has pinned it */
-extern bool mq_checkpoint_write_start(MqLog *log);	/* caller holds sync_all_lock and has flushed; false with errno */
+extern bool mq_checkpoint_write_start(MqLog *log, MqOffset log_start, MqOffset first);	/* caller holds sync_all_lock and has flushed; false with errno */
 extern void mq_checkpoint_sync_one(MqLog *log);
 
 /* called by boot: pg_control's checkpoint counts as served, all of it was synced by then */

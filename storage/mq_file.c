@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "commands/tablespace.h"
@@ -169,6 +170,43 @@ mq_file_sync_path(const char *path, bool is_dir)
 	mq_file_close(fd);
 	errno = save_errno;
 	return ok;
+}
+
+/* Before Linux 5.8 syncfs() did not say what could not be written. */
+bool
+mq_file_can_sync_all(void)
+{
+#ifdef HAVE_SYNCFS
+	struct utsname system;
+	int			major;
+	int			minor;
+
+	return uname(&system) == 0 && sscanf(system.release, "%d.%d", &major, &minor) == 2 &&
+		(major > 5 || (major == 5 && minor >= 8));
+#else
+	return false;
+#endif
+}
+
+bool
+mq_file_sync_all(const char *path)
+{
+#ifdef HAVE_SYNCFS
+	int			fd = mq_file_open(path, O_RDONLY);
+	bool		ok;
+	int			save_errno;
+
+	if (fd < 0)
+		return false;
+	ok = !enableFsync || syncfs(fd) == 0;
+	save_errno = errno;
+	mq_file_close(fd);
+	errno = save_errno;
+	return ok;
+#else
+	errno = ENOSYS;
+	return false;
+#endif
 }
 
 bool

@@ -21,6 +21,13 @@ extern bool mq_file_pwrite(int fd, const void *buf, size_t len, off_t position);
 extern bool mq_file_pwritev(int fd, struct iovec *iov, int iovcnt, off_t position);
 extern bool mq_file_sync(int fd);
 extern bool mq_file_sync_path(const char *path, bool is_dir);
+
+/*
+ * Everything of the file system that holds the path, with one call: for those
+ * who would have to sync very many files.  ENOSYS where there is no such call.
+ */
+extern bool mq_file_can_sync_all(void);
+extern bool mq_file_sync_all(const char *path);
 extern bool mq_file_truncate(int fd, off_t size);
 extern bool mq_file_rename(const char *from, const char *to);
 extern bool mq_file_unlink(const char *path);

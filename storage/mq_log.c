@@ -138,6 +138,9 @@ mq_log_suspend(MqLog *log, MqLogConfig *before)
 	bool		known;
 
 	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+	/* its state file would keep the old ones, and after a mend be believed */
+	if (log->state == MQ_LOG_DISABLED && !log->dropped)
+		refuse_disabled(log);
 	*before = log->config;
 	known = log->config_known;
 	log->config_known = log->config_news = false;
@@ -161,6 +164,7 @@ mq_log_roll(MqLog *log)
 {
 	XLogRecPtr	lsn;
 
+	mq_checkpoint_guard();
 	LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
 	mq_log_require_usable(log);
 	mq_log_go_live(log);

@@ -81,8 +81,8 @@ extern bool mq_log_roll(MqLog *log);
  * The topic's options as of now, for those who work on logs without a catalog.
  * A transaction that changes them suspends them before it commits, so that
  * nobody deletes by options that are no longer so, whenever the server goes
- * down; *before and the result are what was known.  Never raise but as
- * XLogInsert does.
+ * down; *before and the result are what was known.  Suspending raises for a
+ * log that is disabled; neither raises else but as XLogInsert does.
  */
 extern void mq_log_configure(MqLog *log, const MqLogConfig *config);
 extern bool mq_log_suspend(MqLog *log, MqLogConfig *before);

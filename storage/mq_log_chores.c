@@ -22,7 +22,7 @@
 #include "base/mq_faults.h"
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
-#include "storage/mq_log_recover.h"
+#include "storage/mq_log_remove.h"
 #include "storage/mq_log_wal.h"
 #include "storage/mq_segment.h"
 

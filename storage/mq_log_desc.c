@@ -12,10 +12,12 @@
 
 #include "access/xlogreader.h"
 
+#include "storage/mq_append_plain.h"
 #include "storage/mq_log_wal.h"
 #include "storage/mq_segment.h"
 
 static bool describe_sized(const char *data, uint32 len, uint8 type, MqLogWalInfo *out);
+static bool read_append(const char *data, uint32 len, uint8 type, xl_mq_append *append);
 
 const char *
 mq_log_wal_identify(uint8 info)
@@ -25,6 +27,7 @@ mq_log_wal_identify(uint8 info)
 		case XLOG_MQ_CREATE:
 			return "CREATE";
 		case XLOG_MQ_APPEND:
+		case XLOG_MQ_APPEND_PLAIN:
 			return "APPEND";
 		case XLOG_MQ_ROLL:
 			return "ROLL";
@@ -66,6 +69,7 @@ describe_sized(const char *data, uint32 len, uint8 type, MqLogWalInfo *out)
 	char		uuid[UUID_LEN * 2 + 5];
 	char	   *text = out->description;
 	size_t		room = sizeof(out->description);
+	xl_mq_append append;
 
 	if (type == XLOG_MQ_DROP)
 	{
@@ -90,15 +94,13 @@ describe_sized(const char *data, uint32 len, uint8 type, MqLogWalInfo *out)
 	text += strlen(text);
 	room -= strlen(out->description);
 
-	if (type == XLOG_MQ_APPEND && len >= sizeof(xl_mq_append))
+	if (read_append(data, len, type, &append))
 	{
-		const xl_mq_append *append = (const xl_mq_append *) data;
-
-		out->base_offset = append->base_offset;
-		out->records = append->count;
+		out->base_offset = append.base_offset;
+		out->records = append.count;
 		snprintf(text, room, " segment %lld position %u batch %u bytes %u epoch %d xid " UINT64_FORMAT,
-				 (long long) append->segment, append->position, append->number,
-				 append->length, append->epoch, append->fxid);
+				 (long long) append.segment, append.position, append.number,
+				 append.length, append.epoch, append.fxid);
 	}
 	else if (type == XLOG_MQ_ROLL && len >= sizeof(xl_mq_roll))
 	{
@@ -146,5 +148,20 @@ describe_sized(const char *data, uint32 len, uint8 type, MqLogWalInfo *out)
 		snprintf(text, room, " log start %lld", (long long) ((const xl_mq_create *) data)->log_start);
 	else
 		return false;
+	return true;
+}
+
+/* Both forms of an append say the same. */
+static bool
+read_append(const char *data, uint32 len, uint8 type, xl_mq_append *append)
+{
+	uint8		header[MQ_BATCH_HEADER_SIZE];
+	const uint8 *rest;
+
+	if (type == XLOG_MQ_APPEND_PLAIN)
+		return mq_append_plain_unpack(data, len, append, header, &rest);
+	if (type != XLOG_MQ_APPEND || len < sizeof(*append))
+		return false;
+	memcpy(append, data, sizeof(*append));
 	return true;
 }

@@ -46,6 +46,7 @@ struct MqLogShared
 
 	bool		loaded;			/* (A) the fields below were read from disk */
 	bool		has_files;		/* (A) */
+	bool		removing;		/* (A) standby: retired and empty, goes when its readers have ended */
 	bool		dropped;		/* (A) */
 	bool		live;			/* (A) offsets are the primary's, not a standby's guess */
 	MqLogState	state;			/* (A) */
@@ -73,7 +74,8 @@ struct MqLogShared
 	MqOffset	decided_segment;	/* (A) standby: where the LSO stands */
 	uint32		decided_batch;	/* (A) */
 	bool		gap;			/* (A) redo met a hole */
-	MqOffset	gap_offset;		/* (A) */
+	MqOffset	gap_offset;		/* (A) where it begins, and where the log goes on */
+	MqOffset	gap_end;		/* (A) */
 	MqOffset	damaged_segment;	/* (A) state is DAMAGED because of this one; -1 = of something else */
 	XLogRecPtr	start_lsn;		/* (A) end of the record that moved the log start last */
 	bool		left_in_doubt;	/* (A) found unsettled when it was loaded */

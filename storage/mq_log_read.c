@@ -430,9 +430,12 @@ run_length(MqLogReader *reader, const MqDescriptorDisk *d)
 	return end - position;
 }
 
+/* What has been deleted since the reader was told where to begin is no damage. */
 static void
 report(MqLogReader *reader, MqSegmentFile kind, int64 position, MqOffset from, MqOffset next, const char *what)
 {
+	if (next <= mq_log_get(&reader->log->log_start))
+		return;
 	raise_damage(&reader->log->key, reader->segment, kind, position, from, next, reader->damage, what);
 }
 

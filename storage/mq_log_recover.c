@@ -49,7 +49,13 @@ typedef struct BootWork
 	int64		damaged;
 	int64		batches_cut;
 	int64		bytes_cut;
+	bool		forget_options; /* they may have changed while the library was not loaded */
+	int			changed;		/* partitions that were cut */
+	bool		unsynced;		/* there were so many that they are synced together */
 } BootWork;
+
+/* From so many partitions cut on. */
+#define MANY_CHANGED	64
 
 /* A backup label was there at boot: pruning waits for rm_startup. */
 static bool prune_deferred = false;
@@ -58,13 +64,15 @@ static bool prune_deferred = false;
 static bool prune_by_label = false;
 
 static void prune_by_control(const ControlFileData *control);
-static void prune_all(XLogRecPtr redo);
+static void prune_all(XLogRecPtr redo, bool forget_options);
 static bool visit_database(void *arg, const char *name);
 static bool visit_topic(void *arg, const char *name);
 static bool visit_partition(void *arg, const char *name);
 static void disable(BootWork *work, const char *path);
 static bool prune_partition(BootWork *work);
-static bool cut(BootWork *work, const MqSegmentList *list, const MqLogFound *found);
+static bool cut(BootWork *work, const MqSegmentList *list, MqOffset first, const MqLogFound *found);
+static bool is_there(const MqLogKey *key, MqOffset base);
+static void leave_empty_segment(MqLog *log, const xl_mq_append *next);
 static bool cut_file(BootWork *work, MqOffset base, MqSegmentFile kind, int64 size, bool *changed);
 static bool forget_unfinished(BootWork *work, MqStateDisk slots[2], const bool valid[2], int current);
 static bool remove_next(const MqLogKey *key);
@@ -114,7 +122,7 @@ mq_log_recover_startup(void)
 		return;
 	prune_deferred = false;
 	prune_by_label = true;
-	prune_all(GetRedoRecPtr());
+	prune_all(GetRedoRecPtr(), false);
 	prune_by_label = false;
 	mq_checkpoint_boot(GetRedoRecPtr());
 }
@@ -125,16 +133,20 @@ mq_log_recover_replayed(MqLog *log, const xl_mq_append *xlrec, XLogRecPtr end_ls
 {
 	MqLogEnd	end;
 	MqOffset	next = xlrec->base_offset + xlrec->count;
-	bool		new_segment = xlrec->segment > log->end.segment;
+	bool		new_segment;
 
 	/* its end is unknown: no hole, nothing to settle, until the next boot */
 	if (log->state == MQ_LOG_DISABLED)
 		return;
+	if (xlrec->segment < log->end.segment && log->end.batches == 0 && xlrec->base_offset >= log->end.leo)
+		leave_empty_segment(log, xlrec);
+	new_segment = xlrec->segment > log->end.segment;
 	if ((new_segment ? xlrec->number > 0 || xlrec->base_offset > log->end.leo :
 		 xlrec->segment == log->end.segment && xlrec->number > log->end.batches) && !log->gap)
 	{
 		log->gap = true;
 		log->gap_offset = log->end.leo;
+		log->gap_end = xlrec->base_offset;
 		if (reachedConsistency)
 			report_gap(log);
 	}
@@ -158,6 +170,31 @@ mq_log_recover_replayed(MqLog *log, const xl_mq_append *xlrec, XLogRecPtr end_ls
 	pg_atomic_write_u64(&log->hw, end.leo);
 }
 
+/*
+ * The primary has lost the segment that it had begun, and has gone on in the one
+ * before: its boot found nothing in it, or not both of its files.
+ */
+static void
+leave_empty_segment(MqLog *log, const xl_mq_append *next)
+{
+	char		path[MQ_SEGMENT_PATH_MAX];
+	MqSegmentFile kind;
+
+	for (kind = MQ_SEGMENT_BATCHES;; kind = MQ_SEGMENT_LOG)
+	{
+		mq_segment_path(path, &log->key, log->end.segment, kind);
+		if (!mq_file_unlink(path))
+			mq_log_file_error("remove file", path, WARNING);
+		if (kind == MQ_SEGMENT_LOG)
+			break;
+	}
+	mq_segment_forget_file(&log->key, log->end.segment);
+	log->dirty_dir = true;
+	log->end.segment = next->segment;
+	log->end.batches = next->number;
+	log->end.position = next->position;
+}
+
 /* End of redo: a hole that no record explained is damage. */
 void
 mq_log_recover_report_gaps(void)
@@ -169,60 +206,6 @@ mq_log_recover_report_gaps(void)
 		if (mq_log_slots[i].in_use && mq_log_slots[i].gap)
 			report_gap(&mq_log_slots[i]);
 	}
-}
-
-bool
-mq_log_remove_files(Oid dboid, const pg_uuid_t *topic)
-{
-	static const pg_uuid_t zero;
-	bool		whole = memcmp(topic, &zero, UUID_LEN) == 0;
-	char		path[MQ_SEGMENT_PATH_MAX];
-	char		parent[MQ_SEGMENT_PATH_MAX];
-
-	mq_log_drop_slots(dboid, whole ? NULL : topic, -1);
-	snprintf(parent, sizeof(parent), "%s/%u", MQ_SEGMENT_ROOT, dboid);
-	if (whole)
-	{
-		mq_segment_forget_all();
-		strlcpy(path, parent, sizeof(path));
-		strlcpy(parent, MQ_SEGMENT_ROOT, sizeof(parent));
-	}
-	else
-	{
-		mq_segment_forget(topic);
-		mq_segment_topic_dir(path, dboid, topic);
-	}
-	if (!mq_file_exists(path) && errno == ENOENT)
-		return true;
-	if (!mq_file_remove_tree(path) || !mq_file_sync_path(parent, true))
-	{
-		mq_log_file_error("remove folder", path, WARNING);
-		return false;
-	}
-	ereport(LOG, (errmsg("mq_ext: removed dropped log \"%s\"", path)));
-	return true;
-}
-
-/* Of a partition that was retired, and is empty. */
-bool
-mq_log_remove_partition_files(const MqLogKey *key)
-{
-	char		path[MQ_SEGMENT_PATH_MAX];
-	char		parent[MQ_SEGMENT_PATH_MAX];
-
-	mq_log_drop_slots(key->dboid, &key->topic, key->partition);
-	mq_segment_forget(&key->topic);
-	mq_segment_dir(path, key);
-	mq_segment_topic_dir(parent, key->dboid, &key->topic);
-	if (!mq_file_exists(path) && errno == ENOENT)
-		return true;
-	if (!mq_file_remove_tree(path) || !mq_file_sync_path(parent, true))
-	{
-		mq_log_file_error("remove folder", path, WARNING);
-		return false;
-	}
-	ereport(LOG, (errmsg("mq_ext: removed retired partition \"%s\"", path)));
-	return true;
 }
 
 /*
@@ -246,12 +229,13 @@ prune_by_control(const ControlFileData *control)
 				(errmsg("mq_ext: pg_resetwal has been used, topics stay closed"),
 				 errhint("Look what has been lost, then open them with mq.allow_missing_logs.")));
 	}
-	prune_all(served != InvalidXLogRecPtr ? Min(redo, served) : redo);
+	prune_all(served != InvalidXLogRecPtr ? Min(redo, served) : redo,
+			  served != InvalidXLogRecPtr && served != redo);
 }
 
 /* Prunes every partition; says so in one line. */
 static void
-prune_all(XLogRecPtr redo)
+prune_all(XLogRecPtr redo, bool forget_options)
 {
 	BootWork	work;
 	TimestampTz start = GetCurrentTimestamp();
@@ -260,8 +244,11 @@ prune_all(XLogRecPtr redo)
 
 	memset(&work, 0, sizeof(work));
 	work.redo = redo;
+	work.forget_options = forget_options;
 	if (!mq_file_list(MQ_SEGMENT_ROOT, visit_database, &work) && errno != ENOENT)
 		mq_log_file_error("read file", MQ_SEGMENT_ROOT, FATAL);
+	if (work.unsynced && !mq_file_sync_all(MQ_SEGMENT_ROOT))
+		mq_log_file_error("sync the file system of folder", MQ_SEGMENT_ROOT, FATAL);
 	TimestampDifference(start, GetCurrentTimestamp(), &secs, &usecs);
 	ereport(LOG,
 			(errmsg("mq_ext: checked the logs of %lld partitions against redo pointer %X/%X: "
@@ -356,6 +343,12 @@ prune_partition(BootWork *work)
 		return false;
 	if (current >= 0)
 		first = slots[current].first_segment;
+	if (current >= 0 && work->forget_options && (slots[current].flags & MQ_STATE_CONFIG) != 0)
+	{
+		slots[current].flags = 0;
+		if (!mq_state_write(&work->key, &slots[current], true))
+			return false;
+	}
 	if (!remove_next(&work->key) || !remove_old(&work->key, first) ||
 		!mq_segment_list(&work->key, first, &list))
 		return false;
@@ -386,7 +379,8 @@ prune_partition(BootWork *work)
 				 errhint("What is undamaged stays readable; restore the rest from a backup.")));
 	}
 	MQ_FAULT("boot_before_cut");
-	ok = cut(work, &list, &found);
+	work->unsynced |= work->changed >= MANY_CHANGED && mq_file_can_sync_all();
+	ok = cut(work, &list, first, &found);
 	mq_segment_list_free(&list);
 
 	ok = ok && forget_unfinished(work, slots, valid, current);
@@ -404,10 +398,10 @@ forget_unfinished(BootWork *work, MqStateDisk slots[2], const bool valid[2], int
 {
 	if (current < 0 || !mq_state_forget_unfinished(slots, valid, current, work->redo))
 		return true;
-	if (!mq_state_write(&work->key, &slots[current]))
+	if (!mq_state_write(&work->key, &slots[current], true))
 		return false;
 	MQ_FAULT("boot_state_half_written");
-	return mq_state_write(&work->key, &slots[current]);
+	return mq_state_write(&work->key, &slots[current], true);
 }
 
 /*
@@ -484,7 +478,7 @@ mq_log_find_end(const MqLogKey *key, const MqSegmentList *list, XLogRecPtr redo,
 
 /* Later segments from the highest down, then the .log, then the .batches of the last one. */
 static bool
-cut(BootWork *work, const MqSegmentList *list, const MqLogFound *found)
+cut(BootWork *work, const MqSegmentList *list, MqOffset first, const MqLogFound *found)
 {
 	char		path[MQ_SEGMENT_PATH_MAX];
 	bool		changed = false;
@@ -493,6 +487,19 @@ cut(BootWork *work, const MqSegmentList *list, const MqLogFound *found)
 	for (i = list->n - 1; i >= 0 && list->bases[i] > found->end.segment; i--)
 	{
 		int			kind;
+
+		/*
+		 * The segment that begins where the log ends stays, but empty: WAL
+		 * that is not replayed again may have begun it, and a standby goes on
+		 * in it.
+		 */
+		if (list->bases[i] == Max(found->end.leo, first) && is_there(&work->key, list->bases[i]))
+		{
+			if (!cut_file(work, list->bases[i], MQ_SEGMENT_BATCHES, 0, &changed) ||
+				!cut_file(work, list->bases[i], MQ_SEGMENT_LOG, 0, &changed))
+				return false;
+			continue;
+		}
 
 		/*
 		 * Descriptors first: a .log alone is empty to the next boot, but
@@ -526,8 +533,23 @@ cut(BootWork *work, const MqSegmentList *list, const MqLogFound *found)
 	}
 	if (!changed)
 		return true;
+	work->changed++;
+	if (work->unsynced)
+		return true;
 	mq_segment_dir(path, &work->key);
 	return mq_file_sync_path(path, true);
+}
+
+/* Both files of a segment: a crash may have left one. */
+static bool
+is_there(const MqLogKey *key, MqOffset base)
+{
+	char		log[MQ_SEGMENT_PATH_MAX];
+	char		batches[MQ_SEGMENT_PATH_MAX];
+
+	mq_segment_path(log, key, base, MQ_SEGMENT_LOG);
+	mq_segment_path(batches, key, base, MQ_SEGMENT_BATCHES);
+	return mq_file_exists(log) && mq_file_exists(batches);
 }
 
 /* Shortens a file and flushes it; one that is short enough is left alone. */
@@ -551,7 +573,7 @@ cut_file(BootWork *work, MqOffset base, MqSegmentFile kind, int64 size, bool *ch
 	fd = mq_file_open(path, O_RDWR);
 	if (fd < 0)
 		return false;
-	ok = mq_file_truncate(fd, size) && mq_file_sync(fd);
+	ok = mq_file_truncate(fd, size) && (work->unsynced || mq_file_sync(fd));
 	save_errno = errno;
 	mq_file_close(fd);
 	errno = save_errno;
@@ -604,6 +626,8 @@ report_gap(MqLog *log)
 
 	if (log->state == MQ_LOG_ACTIVE)
 		log->damaged_segment = log->end.segment;
+	else if (log->damaged_segment >= 0)
+		log->damaged_segment = Max(log->damaged_segment, log->end.segment);
 	if (log->state != MQ_LOG_DISABLED)
 		log->state = MQ_LOG_DAMAGED;
 	mq_segment_dir(dir, &log->key);

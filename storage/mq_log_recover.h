@@ -15,8 +15,4 @@ extern void mq_log_recover_startup(void);	/* rm_startup: prunes when there is a 
 extern void mq_log_recover_replayed(MqLog *log, const xl_mq_append *xlrec, XLogRecPtr end_lsn);
 extern void mq_log_recover_report_gaps(void);	/* rm_cleanup */
 
-/* called at redo of a drop and by the janitor */
-extern bool mq_log_remove_files(Oid dboid, const pg_uuid_t *topic);	/* false: not all of it */
-extern bool mq_log_remove_partition_files(const MqLogKey *key); /* the same */
-
 #endif							/* MQ_LOG_RECOVER_H */

@@ -29,6 +29,7 @@ static MqTimestamp now_ms(void);
 static MqRetentionSegment *look(const MqLogSegmentInfo *infos, int n);
 static int	choose_for(MqLog *log, const MqLogConfig *config, const MqLogSegmentInfo *infos, int n);
 static bool has_limits(const MqLogConfig *config);
+static bool is_older(MqTimestamp ts, const MqLogConfig *config);
 static bool worth_opening(const MqLogKey *key, MqLogConfig *config);
 static int	run_one(const MqLogKey *key);
 
@@ -65,8 +66,9 @@ mq_log_retain(MqLog *log, const MqLogConfig *config, bool dry_run, MqLogRetained
 		(void) mq_log_roll(log);
 	MQ_FAULT("retention_chosen");
 
-	if (mq_log_start_move(log, to))
-		mq_stat_count_deleted(log, result->messages, result->bytes);
+	if (!mq_log_start_move(log, to, config))
+		memset(result, 0, sizeof(*result));
+	mq_stat_count_deleted(log, result->messages, result->bytes);
 	(void) mq_log_start_clean(log);
 }
 
@@ -111,22 +113,37 @@ now_ms(void)
 		(MqTimestamp) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
 }
 
+/*
+ * A log whose files fail ends the run with an error; the next run begins with
+ * the one behind it, so that it cannot keep the others from being looked at.
+ */
 int64
 mq_log_retain_all(void)
 {
+	static MqLogKey at;
+	static bool unfinished = false;
 	MqLogKey   *keys;
 	int64		removed = 0;
 	int			n;
-	int			i;
+	int			i = 0;
 
 	if (RecoveryInProgress() || mq_log_is_closed())
 		return 0;
 	keys = mq_log_list_all(&n);
-	for (i = 0; i < n; i++)
+	if (unfinished)
+	{
+		while (i < n && memcmp(&keys[i], &at, sizeof(MqLogKey)) != 0)
+			i++;
+		i = i < n ? i + 1 : 0;
+	}
+	for (; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		at = keys[i];
+		unfinished = true;
 		removed += run_one(&keys[i]);
 	}
+	unfinished = false;
 	if (keys != NULL)
 		pfree(keys);
 	return removed;
@@ -139,15 +156,19 @@ run_one(const MqLogKey *key)
 	MqLogRetained result;
 	char		dir[MQ_SEGMENT_PATH_MAX];
 	MqLog	   *log;
+	bool		known;
 
 	if (!worth_opening(key, &config))
 		return 0;
 	log = mq_log_open(key);
 	memset(&result, 0, sizeof(result));
-	if (log->config_known && !log->dropped && log->has_files && log->state != MQ_LOG_DISABLED)
+	/* what the slot has is newer than the state file */
+	LWLockAcquire(&log->append_lock, LW_SHARED);
+	known = log->config_known && !log->dropped && log->has_files && log->state != MQ_LOG_DISABLED;
+	config = log->config;
+	LWLockRelease(&log->append_lock);
+	if (known)
 	{
-		/* what the slot has is newer than the state file */
-		config = log->config;
 		mq_log_retain(log, &config, false, &result);
 		mq_segment_dir(dir, key);
 		if (result.segments > 0)
@@ -197,8 +218,13 @@ worth_opening(const MqLogKey *key, MqLogConfig *config)
 	}
 	worth = config->retired ||
 		(config->retention_bytes >= 0 && log_bytes > config->retention_bytes) ||
-		(config->retention_ms >= 0 &&
-		 list.n > 0 && mq_log_segment_time(key, list.bases[0]) < now_ms() - config->retention_ms);
+		(config->retention_ms >= 0 && list.n > 0 && is_older(mq_log_segment_time(key, list.bases[0]), config));
 	mq_segment_list_free(&list);
 	return worth;
+}
+
+static bool
+is_older(MqTimestamp ts, const MqLogConfig *config)
+{
+	return ts != MQ_NO_TIMESTAMP && ts < now_ms() - config->retention_ms;
 }

@@ -320,7 +320,9 @@ mq_log_drop_slots(Oid dboid, const pg_uuid_t *topic, int32 partition)
 {
 	int			i;
 
-	mq_stat_forget(dboid, topic);
+	/* a topic's sums keep what a retired partition has counted */
+	if (partition < 0)
+		mq_stat_forget(dboid, topic);
 	for (i = 0; i < mq_log_table->slots; i++)
 	{
 		MqLog	   *log = &mq_log_slots[i];
@@ -498,6 +500,7 @@ make_place(const MqLogKey *key)
 		if (npinned >= mq_log_table->slots)
 			break;
 		mq_log_kick_settler();
+		mq_log_kick(MQ_LOG_WORKER_JANITOR);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 PLACE_WAIT, mq_waits_worker_main());
 		ResetLatch(MyLatch);
@@ -596,7 +599,7 @@ void
 mq_log_reset(MqLog *log)
 {
 	log->loaded = false;
-	log->has_files = false;
+	log->has_files = log->removing = false;
 	log->dropped = false;
 	log->live = false;
 	log->state = MQ_LOG_ACTIVE;
@@ -625,7 +628,7 @@ mq_log_reset(MqLog *log)
 	log->decided_segment = 0;
 	log->decided_batch = 0;
 	log->gap = false;
-	log->gap_offset = 0;
+	log->gap_offset = log->gap_end = 0;
 	log->damaged_segment = -1;
 	log->start_lsn = InvalidXLogRecPtr;
 	log->stated_segment = log->removed_below = 0;

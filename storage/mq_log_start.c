@@ -32,6 +32,7 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "access/xlogrecovery.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -39,7 +40,7 @@
 #include "storage/mq_checkpoint.h"
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
-#include "storage/mq_log_recover.h"
+#include "storage/mq_log_remove.h"
 #include "storage/mq_log_start.h"
 #include "storage/mq_segment.h"
 
@@ -50,25 +51,34 @@ typedef struct Entered
 	int			turn;
 } Entered;
 
+/* Could something not be removed for another reason than readers? */
+static bool clean_failed = false;
+
 static Entered *entered = NULL;
 static int	nentered = 0;
 static int	entered_room = 0;
 
+static bool same_options(const MqLog *log, const MqLogConfig *config);
 static MqOffset segment_of(MqLog *log, MqOffset offset);
 static void apply(MqLog *log, MqOffset log_start, MqOffset first_segment, XLogRecPtr lsn);
 static bool clean(MqLog *log);
 static bool remove_segments(MqLog *log, MqOffset below);
 static bool remove_file(const MqLogKey *key, MqOffset base, MqSegmentFile kind);
+static bool clean_fails(const char *what, const char *path);
+static bool has_readers(MqLog *log);
+static bool remove_replayed(MqLog *log);
+static bool redo_state(const xl_mq_start *xlrec, XLogRecPtr end_lsn);
 static void redo_without_slot(const xl_mq_start *xlrec, XLogRecPtr end_lsn);
 
 bool
-mq_log_start_move(MqLog *log, MqOffset to)
+mq_log_start_move(MqLog *log, MqOffset to, const MqLogConfig *config)
 {
 	MqLogOffsets offsets;
 	MqOffset	first;
 	XLogRecPtr	lsn;
 	bool		covered = false;
 
+	mq_checkpoint_guard();
 	mq_log_offsets(log, &offsets);
 	to = Max(Min(to, offsets.lso), offsets.log_start);
 	first = segment_of(log, to);
@@ -76,7 +86,16 @@ mq_log_start_move(MqLog *log, MqOffset to)
 		return false;
 	while (!covered)
 	{
+		/* a change of options takes this lock too, so WAL has one before the other */
+		LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+		mq_log_require_usable(log);
+		if (config != NULL && !same_options(log, config))
+		{
+			LWLockRelease(&log->append_lock);
+			return false;
+		}
 		lsn = mq_log_wal_start(&log->key, to, first);
+		LWLockRelease(&log->append_lock);
 		MQ_FAULT("start_after_wal");
 		XLogFlush(lsn);
 		MQ_FAULT("start_flushed");
@@ -90,6 +109,13 @@ mq_log_start_move(MqLog *log, MqOffset to)
 	}
 	MQ_FAULT("start_moved");
 	return true;
+}
+
+static bool
+same_options(const MqLog *log, const MqLogConfig *config)
+{
+	return log->config_known && log->config.retention_ms == config->retention_ms &&
+		log->config.retention_bytes == config->retention_bytes;
 }
 
 /* The base of the segment that holds the offset, or ends right before it and is the last. */
@@ -133,13 +159,20 @@ apply(MqLog *log, MqOffset log_start, MqOffset first_segment, XLogRecPtr lsn)
 	/* nothing is left that a time could be searched in */
 	if (log_start == log->end.leo)
 		log->max_timestamp = MQ_NO_TIMESTAMP;
-	if (log->gap && log->gap_offset < log_start)
+	if (log->gap && log->gap_end <= log_start)
 		log->gap = false;
 	if (log->state == MQ_LOG_DAMAGED && log->damaged_segment >= 0 &&
 		log->damaged_segment < first_segment)
 		log->state = MQ_LOG_ACTIVE;
 	if (first_segment > mq_log_get(&log->first_segment))
 	{
+		/* the empty segment that was active may be missing: a boot has cut it, or WAL never had its beginning */
+		if (log->end.segment < first_segment)
+		{
+			log->end.segment = -1;
+			log->end.batches = log->end.position = 0;
+			log->segment_first_timestamp = MQ_NO_TIMESTAMP;
+		}
 		pg_atomic_write_u64(&log->first_segment, first_segment);
 		pg_atomic_fetch_add_u32(&log->segment_version, 1);
 		pg_atomic_write_u32(&mq_log_table->old_files, 1);
@@ -166,29 +199,35 @@ mq_log_start_clean(MqLog *log)
 	return done;
 }
 
+/* Raises nothing that would lose the request. */
 bool
-mq_log_start_clean_all(void)
+mq_log_start_clean_all(bool *failed)
 {
 	bool		left = false;
 	int			i;
 
+	*failed = false;
 	if (pg_atomic_exchange_u32(&mq_log_table->old_files, 0) == 0)
 		return false;
+	clean_failed = false;
 	for (i = 0; i < mq_log_table->slots; i++)
 	{
 		MqLog	   *log = &mq_log_slots[i];
 
-		if (!log->in_use || mq_log_get(&log->first_segment) <= log->removed_below ||
+		if (!log->in_use ||
+			(mq_log_get(&log->first_segment) <= log->removed_below && !log->removing) ||
 			(log = mq_log_pin_slot(i)) == NULL)
 			continue;
-		CHECK_FOR_INTERRUPTS();
 		LWLockAcquire(&mq_log_table->sync_all_lock, LW_EXCLUSIVE);
 		left |= !clean(log);
 		LWLockRelease(&mq_log_table->sync_all_lock);
+		if (log->removing && !log->dropped)
+			left |= !remove_replayed(log);
 		mq_log_unpin(log);
 	}
 	if (left)
 		pg_atomic_write_u32(&mq_log_table->old_files, 1);
+	*failed = clean_failed;
 	return left;
 }
 
@@ -196,10 +235,12 @@ mq_log_start_clean_all(void)
 static bool
 clean(MqLog *log)
 {
+	MqOffset	start;
 	MqOffset	first;
 	XLogRecPtr	lsn;
 
 	LWLockAcquire(&log->append_lock, LW_SHARED);
+	start = mq_log_get(&log->log_start);
 	first = mq_log_get(&log->first_segment);
 	lsn = log->start_lsn;
 	LWLockRelease(&log->append_lock);
@@ -208,13 +249,12 @@ clean(MqLog *log)
 
 	if (lsn != InvalidXLogRecPtr)
 		XLogFlush(lsn);
-	if (log->stated_segment < first && !mq_checkpoint_write_start(log))
+	if (log->stated_segment < first && !mq_checkpoint_write_start(log, start, first))
 	{
 		char		dir[MQ_SEGMENT_PATH_MAX];
 
 		mq_segment_dir(dir, &log->key);
-		mq_log_file_error("write the state in folder", dir, WARNING);
-		return false;
+		return clean_fails("write the state in folder", dir);
 	}
 	MQ_FAULT("start_stated");
 
@@ -245,10 +285,7 @@ remove_segments(MqLog *log, MqOffset below)
 
 	mq_segment_dir(dir, &log->key);
 	if (!mq_segment_list(&log->key, 0, &list))
-	{
-		mq_log_file_error("read folder", dir, WARNING);
-		return false;
-	}
+		return clean_fails("read folder", dir);
 	for (i = 0; i < list.n && list.bases[i] < below; i++)
 	{
 		mq_segment_forget_file(&log->key, list.bases[i]);
@@ -267,9 +304,15 @@ remove_file(const MqLogKey *key, MqOffset base, MqSegmentFile kind)
 	char		path[MQ_SEGMENT_PATH_MAX];
 
 	mq_segment_path(path, key, base, kind);
-	if (mq_file_remove_tree(path))
-		return true;
-	mq_log_file_error("remove file", path, WARNING);
+	return mq_file_remove_tree(path) || clean_fails("remove file", path);
+}
+
+/* Not to the client, who may be slow to read while checkpoints wait for the lock; not every time either. */
+static bool
+clean_fails(const char *what, const char *path)
+{
+	clean_failed = true;
+	mq_log_file_error(what, path, LOG_SERVER_ONLY);
 	return false;
 }
 
@@ -287,7 +330,6 @@ mq_log_start_note_configs(void)
 
 		if (log == NULL)
 			continue;
-		CHECK_FOR_INTERRUPTS();
 		LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
 		if (log->config_news && log->has_files && !log->dropped && log->state != MQ_LOG_DISABLED)
 		{
@@ -314,13 +356,37 @@ mq_log_start_remove(MqLog *log)
 	mq_log_go_live(log);
 	empty = log->config_known && log->config.retired && log->has_files && !log->dropped &&
 		log->state == MQ_LOG_ACTIVE && log->range_head == MQ_LOG_NO_RANGE &&
-		mq_log_get(&log->log_start) >= log->end.leo;
+		mq_log_get(&log->log_start) >= log->end.leo &&
+		mq_log_get(&log->first_segment) <= log->removed_below && !has_readers(log);
 	LWLockRelease(&log->append_lock);
 	if (!empty)
 		return false;
 	XLogFlush(mq_log_wal_remove(&key));
 	MQ_FAULT("remove_before_unlink");
 	return mq_log_remove_partition_files(&key);
+}
+
+/* Whoever comes now finds the log empty and reads nothing. */
+static bool
+has_readers(MqLog *log)
+{
+	return pg_atomic_read_u32(&log->readers[0]) != 0 || pg_atomic_read_u32(&log->readers[1]) != 0;
+}
+
+/* A standby's janitor, for redo. */
+static bool
+remove_replayed(MqLog *log)
+{
+	MqLogKey	key = log->key;
+	XLogRecPtr	lsn;
+
+	if (has_readers(log))
+		return false;
+	LWLockAcquire(&log->append_lock, LW_SHARED);
+	lsn = log->start_lsn;
+	LWLockRelease(&log->append_lock);
+	XLogFlush(lsn);
+	return mq_log_remove_partition_files(&key) || clean_fails("remove folder of", "a retired partition");
 }
 
 int
@@ -393,29 +459,46 @@ mq_log_start_redo(const xl_mq_start *xlrec, XLogRecPtr end_lsn)
 		apply(log, xlrec->log_start, xlrec->first_segment, end_lsn);
 	}
 	LWLockRelease(&log->append_lock);
+
+	/* nobody can read yet, and no janitor lives yet */
+	if (!HotStandbyActive() && log->state != MQ_LOG_DISABLED)
+	{
+		LWLockAcquire(&mq_log_table->sync_all_lock, LW_EXCLUSIVE);
+		(void) clean(log);
+		LWLockRelease(&mq_log_table->sync_all_lock);
+	}
+	else
+		mq_log_kick(MQ_LOG_WORKER_JANITOR);
+	if (log->state == MQ_LOG_DISABLED)
+		(void) redo_state(xlrec, end_lsn);	/* closed until the next boot, which must know */
 	mq_log_unpin_redo(log);
-	mq_log_kick(MQ_LOG_WORKER_JANITOR);
 }
 
 /* Nobody can read a log that has no slot, so its files go at once. */
 static void
 redo_without_slot(const xl_mq_start *xlrec, XLogRecPtr end_lsn)
 {
-	MqStateDisk slots[2];
-	bool		valid[2];
-	int			current;
 	char		dir[MQ_SEGMENT_PATH_MAX];
 	MqSegmentList list;
+	MqLog	   *log;
 	int			i;
 
+	if (!redo_state(xlrec, end_lsn))
+		return;
+
+	/* but somebody may have opened it meanwhile, by what the state said before */
+	log = mq_log_open_redo(&xlrec->key);
+	if (log != NULL)
+	{
+		LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+		if (log->has_files && !log->dropped && log->state != MQ_LOG_DISABLED)
+			apply(log, xlrec->log_start, xlrec->first_segment, end_lsn);
+		LWLockRelease(&log->append_lock);
+		mq_log_kick(MQ_LOG_WORKER_JANITOR);
+		mq_log_unpin_redo(log);
+		return;
+	}
 	mq_segment_dir(dir, &xlrec->key);
-	if (!mq_state_read(&xlrec->key, slots, valid, &current) || current < 0)
-		return;					/* dropped since, or closed until the next boot */
-	XLogFlush(end_lsn);
-	slots[current].log_start = Max(slots[current].log_start, xlrec->log_start);
-	slots[current].first_segment = Max(slots[current].first_segment, xlrec->first_segment);
-	if (!mq_state_write(&xlrec->key, &slots[current]))
-		mq_log_file_error("write the state in folder", dir, PANIC);
 	if (!mq_segment_list(&xlrec->key, 0, &list))
 	{
 		mq_log_file_error("read folder", dir, WARNING);
@@ -428,4 +511,58 @@ redo_without_slot(const xl_mq_start *xlrec, XLogRecPtr end_lsn)
 		(void) remove_file(&xlrec->key, list.bases[i], MQ_SEGMENT_LOG);
 	}
 	mq_segment_list_free(&list);
+}
+
+/* The two numbers go straight into the state file.  False: there is none, the log has been dropped since. */
+static bool
+redo_state(const xl_mq_start *xlrec, XLogRecPtr end_lsn)
+{
+	MqStateDisk slots[2];
+	bool		valid[2];
+	int			current;
+	bool		got;
+	char		dir[MQ_SEGMENT_PATH_MAX];
+
+	mq_segment_dir(dir, &xlrec->key);
+	XLogFlush(end_lsn);
+	LWLockAcquire(&mq_log_table->sync_all_lock, LW_EXCLUSIVE);
+	got = mq_state_read(&xlrec->key, slots, valid, &current);
+	if (!got && errno != ENOENT)
+		mq_log_file_error("read the state in folder", dir, ERROR);
+	if (got && current >= 0)
+	{
+		slots[current].log_start = Max(slots[current].log_start, xlrec->log_start);
+		slots[current].first_segment = Max(slots[current].first_segment, xlrec->first_segment);
+		if (!mq_state_write(&xlrec->key, &slots[current], true))
+			mq_log_file_error("write the state in folder", dir, PANIC);
+	}
+	LWLockRelease(&mq_log_table->sync_all_lock);
+	return got && current >= 0;
+}
+
+/*
+ * A standby's readers may still have what the partition held before it was
+ * emptied; then its folder goes when they have ended.
+ */
+void
+mq_log_start_redo_remove(const xl_mq_remove *xlrec, XLogRecPtr end_lsn)
+{
+	MqLog	   *log = mq_log_open_redo(&xlrec->key);
+	bool		later = log != NULL && HotStandbyActive() && (has_readers(log) || log->grace_below >= 0);
+
+	if (later)
+	{
+		LWLockAcquire(&log->append_lock, LW_EXCLUSIVE);
+		log->removing = true;
+		log->start_lsn = Max(log->start_lsn, end_lsn);
+		LWLockRelease(&log->append_lock);
+		pg_atomic_write_u32(&mq_log_table->old_files, 1);
+		mq_log_kick(MQ_LOG_WORKER_JANITOR);
+	}
+	if (log != NULL)
+		mq_log_unpin_redo(log);
+	if (later)
+		return;
+	XLogFlush(end_lsn);
+	(void) mq_log_remove_partition_files(&xlrec->key);
 }

@@ -10,10 +10,11 @@
 
 /*
  * called by those who delete messages.  Moves the log start up to "to", or to
- * the LSO if that comes first; WAL is flushed on return.  False: it was there
+ * the LSO if that comes first, if these are still the log's options (NULL =
+ * whatever they are); WAL is flushed on return.  False: it was there
  * already, and no segment lies before it.  Raises for a log that is dropped or disabled.
  */
-extern bool mq_log_start_move(MqLog *log, MqOffset to);
+extern bool mq_log_start_move(MqLog *log, MqOffset to, const MqLogConfig *config);
 
 /*
  * Removes the files of segments before the first one kept, unless readers that
@@ -22,8 +23,8 @@ extern bool mq_log_start_move(MqLog *log, MqOffset to);
  */
 extern bool mq_log_start_clean(MqLog *log);
 
-/* called by the janitor, on standbys too; true if some are left */
-extern bool mq_log_start_clean_all(void);
+/* called by the janitor, on standbys too; true if some are left, *failed if not for readers alone */
+extern bool mq_log_start_clean_all(bool *failed);
 
 /* called by the janitor: puts changed options of logs into WAL */
 extern void mq_log_start_note_configs(void);
@@ -42,5 +43,6 @@ extern void mq_log_start_leave_all(void);	/* never raises */
 
 /* called by redo */
 extern void mq_log_start_redo(const xl_mq_start *xlrec, XLogRecPtr end_lsn);
+extern void mq_log_start_redo_remove(const xl_mq_remove *xlrec, XLogRecPtr end_lsn);
 
 #endif							/* MQ_LOG_START_H */

@@ -29,10 +29,12 @@
 
 #include "base/mq_compat.h"
 #include "base/mq_faults.h"
+#include "storage/mq_append_plain.h"
 #include "storage/mq_checkpoint.h"
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
 #include "storage/mq_log_recover.h"
+#include "storage/mq_log_remove.h"
 #include "storage/mq_log_start.h"
 #include "storage/mq_log_tail.h"
 #include "storage/mq_log_wal.h"
@@ -51,7 +53,9 @@ static void mq_desc(StringInfo buf, XLogReaderState *record);
 static void mq_startup(void);
 static void mq_cleanup(void);
 static void redo_create(const xl_mq_create *xlrec);
-static void redo_append(const xl_mq_append *xlrec, const uint8 *batch, XLogRecPtr end_lsn);
+static void redo_append_long(const char *data, uint32 len, XLogRecPtr end_lsn);
+static void redo_append_plain(const char *data, uint32 len, XLogRecPtr end_lsn);
+static void redo_append(const xl_mq_append *xlrec, const uint8 *header, const uint8 *rest, XLogRecPtr end_lsn);
 static void redo_roll(const xl_mq_roll *xlrec);
 static MqOffset redo_first_segment(MqLog *log, const MqLogKey *key);
 static void redo_config(const xl_mq_config *xlrec);
@@ -61,7 +65,7 @@ static MqLog *redo_lock(const MqLogKey *key);
 static void redo_unlock(MqLog *log);
 static void redo_make_log(MqLog *log, const MqLogKey *key, MqOffset log_start);
 static void redo_write(const MqLogKey *key, MqOffset segment, MqSegmentFile kind,
-					   const void *data, size_t len, off_t position, bool flush);
+					   struct iovec *iov, int n, off_t position, bool flush);
 
 static MQ_RMGR_CONST RmgrData mq_rmgr = {
 	.rm_name = MQ_RMGR_NAME,
@@ -139,6 +143,8 @@ insert_batch(MqLogAppendPlan *plan, MqLogBatch *batch, MqDescriptorDisk *d, MqLo
 {
 	MqLog	   *log = plan->log;
 	xl_mq_append xlrec;
+	xl_mq_append_plain plain;
+	uint32		packed;
 
 	mq_batch_set_offset(batch->data, end->leo, log->epoch);
 	log->max_timestamp = Max(log->max_timestamp, batch->max_timestamp);
@@ -164,10 +170,20 @@ insert_batch(MqLogAppendPlan *plan, MqLogBatch *batch, MqDescriptorDisk *d, MqLo
 	d->max_timestamp = log->max_timestamp;
 	mq_batches_tie(d, batch->data);
 
+	packed = MQ_FAULT_FAILS("append_long_record") ? 0 : mq_append_plain_pack(&xlrec, batch->data, &plain);
 	XLogBeginInsert();
-	mq_register_data(&xlrec, sizeof(xlrec));
-	mq_register_data(batch->data, batch->length);
-	d->end_lsn = XLogInsert(MQ_RMGR_ID, XLOG_MQ_APPEND);
+	if (likely(packed > 0))
+	{
+		mq_register_data(&plain, packed);
+		mq_register_data(batch->data + MQ_BATCH_HEADER_SIZE, batch->length - MQ_BATCH_HEADER_SIZE);
+		d->end_lsn = XLogInsert(MQ_RMGR_ID, XLOG_MQ_APPEND_PLAIN);
+	}
+	else
+	{
+		mq_register_data(&xlrec, sizeof(xlrec));
+		mq_register_data(batch->data, batch->length);
+		d->end_lsn = XLogInsert(MQ_RMGR_ID, XLOG_MQ_APPEND);
+	}
 
 	end->leo += batch->count;
 	end->position += batch->length;
@@ -359,7 +375,10 @@ mq_redo(XLogReaderState *record)
 			redo_create((xl_mq_create *) data);
 			break;
 		case XLOG_MQ_APPEND:
-			redo_append((xl_mq_append *) data, (uint8 *) data + sizeof(xl_mq_append), record->EndRecPtr);
+			redo_append_long(data, XLogRecGetDataLen(record), record->EndRecPtr);
+			break;
+		case XLOG_MQ_APPEND_PLAIN:
+			redo_append_plain(data, XLogRecGetDataLen(record), record->EndRecPtr);
 			break;
 		case XLOG_MQ_ROLL:
 			redo_roll((xl_mq_roll *) data);
@@ -380,8 +399,7 @@ mq_redo(XLogReaderState *record)
 			mq_log_start_redo((xl_mq_start *) data, record->EndRecPtr);
 			break;
 		case XLOG_MQ_REMOVE:
-			XLogFlush(record->EndRecPtr);
-			(void) mq_log_remove_partition_files(&((xl_mq_remove *) data)->key);
+			mq_log_start_redo_remove((xl_mq_remove *) data, record->EndRecPtr);
 			break;
 		case XLOG_MQ_CONFIG:
 			redo_config((xl_mq_config *) data);
@@ -414,11 +432,40 @@ redo_create(const xl_mq_create *xlrec)
 }
 
 static void
-redo_append(const xl_mq_append *xlrec, const uint8 *batch, XLogRecPtr end_lsn)
+redo_append_long(const char *data, uint32 len, XLogRecPtr end_lsn)
+{
+	const xl_mq_append *xlrec = (const xl_mq_append *) data;
+	const uint8 *batch = (const uint8 *) data + sizeof(*xlrec);
+
+	if (len < sizeof(*xlrec) + MQ_BATCH_HEADER_SIZE || xlrec->length != len - sizeof(*xlrec))
+		elog(PANIC, "mq_ext: malformed WAL record of an append");
+	redo_append(xlrec, batch, batch + MQ_BATCH_HEADER_SIZE, end_lsn);
+}
+
+static void
+redo_append_plain(const char *data, uint32 len, XLogRecPtr end_lsn)
+{
+	xl_mq_append xlrec;
+	uint8		header[MQ_BATCH_HEADER_SIZE];
+	const uint8 *rest;
+
+	if (!mq_append_plain_unpack(data, len, &xlrec, header, &rest))
+		elog(PANIC, "mq_ext: malformed WAL record of an append");
+	redo_append(&xlrec, header, rest, end_lsn);
+}
+
+/* rest is the batch behind its header. */
+static void
+redo_append(const xl_mq_append *xlrec, const uint8 *header, const uint8 *rest, XLogRecPtr end_lsn)
 {
 	MqLog	   *log = redo_lock(&xlrec->key);
 	MqDescriptorDisk d;
 	MqBatchesIdentity id;
+	struct iovec batch[] = {
+		{(void *) header, MQ_BATCH_HEADER_SIZE},
+		{(void *) rest, xlrec->length - MQ_BATCH_HEADER_SIZE}
+	};
+	struct iovec descriptor = {&d, sizeof(d)};
 
 	redo_make_log(log, &xlrec->key, 0);
 	if (xlrec->segment < redo_first_segment(log, &xlrec->key))
@@ -435,16 +482,16 @@ redo_append(const xl_mq_append *xlrec, const uint8 *batch, XLogRecPtr end_lsn)
 	d.end_lsn = end_lsn;
 	d.fxid = xlrec->fxid;
 	d.max_timestamp = xlrec->max_timestamp;
-	mq_batches_tie(&d, batch);
+	mq_batches_tie(&d, header);
 	mq_segment_identity(&id, &xlrec->key, xlrec->segment);
 	mq_batches_seal(&d, &id, xlrec->number);
 
 	if (log != NULL)
 		mq_log_mark_dirty(log, xlrec->segment);
-	redo_write(&xlrec->key, xlrec->segment, MQ_SEGMENT_LOG, batch, xlrec->length,
+	redo_write(&xlrec->key, xlrec->segment, MQ_SEGMENT_LOG, batch, lengthof(batch),
 			   xlrec->position, log == NULL);
 	MQ_FAULT("redo_between_writes");
-	redo_write(&xlrec->key, xlrec->segment, MQ_SEGMENT_BATCHES, &d, sizeof(d),
+	redo_write(&xlrec->key, xlrec->segment, MQ_SEGMENT_BATCHES, &descriptor, 1,
 			   (off_t) xlrec->number * MQ_BATCHES_ENTRY_SIZE, log == NULL);
 	if (log == NULL)
 	{
@@ -502,8 +549,18 @@ redo_config(const xl_mq_config *xlrec)
 	config.retention_bytes = xlrec->retention_bytes;
 	config.retired = xlrec->retired != 0;
 	if (log == NULL)
+	{
 		redo_write_config(&xlrec->key, &config, xlrec->known != 0);
-	else if (log->has_files)
+		/* a reader may have loaded the log meanwhile, with what the state said before */
+		log = redo_lock(&xlrec->key);
+	}
+	if (log != NULL && log->state == MQ_LOG_DISABLED)
+	{
+		redo_unlock(log);
+		redo_write_config(&xlrec->key, &config, xlrec->known != 0);
+		return;
+	}
+	if (log != NULL && log->has_files)
 	{
 		config.segment_bytes = log->config.segment_bytes;
 		config.segment_ms = log->config.segment_ms;
@@ -520,15 +577,21 @@ redo_write_config(const MqLogKey *key, const MqLogConfig *config, bool known)
 	MqStateDisk slots[2];
 	bool		valid[2];
 	int			current;
+	bool		got;
 	char		dir[MQ_SEGMENT_PATH_MAX];
 
-	/* dropped since, or closed until the next boot */
-	if (!mq_state_read(key, slots, valid, &current) || current < 0)
-		return;
-	mq_state_set_config(&slots[current], config, known);
 	mq_segment_dir(dir, key);
-	if (!mq_state_write(key, &slots[current]))
-		mq_log_file_error("write the state in folder", dir, PANIC);
+	LWLockAcquire(&mq_log_table->sync_all_lock, LW_EXCLUSIVE);
+	got = mq_state_read(key, slots, valid, &current);
+	if (!got && errno != ENOENT)
+		mq_log_file_error("read the state in folder", dir, ERROR);
+	if (got && current >= 0)
+	{
+		mq_state_set_config(&slots[current], config, known);
+		if (!mq_state_write(key, &slots[current], true))
+			mq_log_file_error("write the state in folder", dir, PANIC);
+	}
+	LWLockRelease(&mq_log_table->sync_all_lock);
 }
 
 /* Removes a dropped topic's folder, or a dropped database's. */
@@ -599,7 +662,7 @@ redo_make_log(MqLog *log, const MqLogKey *key, MqOffset log_start)
 /* Writes at the recorded place, making the file if need be; nothing to write still makes it. */
 static void
 redo_write(const MqLogKey *key, MqOffset segment, MqSegmentFile kind,
-		   const void *data, size_t len, off_t position, bool flush)
+		   struct iovec *iov, int n, off_t position, bool flush)
 {
 	char		path[MQ_SEGMENT_PATH_MAX];
 	char		dir[MQ_SEGMENT_PATH_MAX];
@@ -608,7 +671,7 @@ redo_write(const MqLogKey *key, MqOffset segment, MqSegmentFile kind,
 	mq_segment_path(path, key, segment, kind);
 	if (fd < 0)
 		mq_log_file_error("open file", path, ERROR);
-	if (len > 0 && !mq_file_pwrite(fd, data, len, position))
+	if (n > 0 && !mq_file_pwritev(fd, iov, n, position))
 		mq_log_file_error("write file", path, ERROR);
 	if (!flush)
 		return;

@@ -28,6 +28,7 @@
 #define XLOG_MQ_START		0x60
 #define XLOG_MQ_REMOVE		0x70
 #define XLOG_MQ_CONFIG		0x80
+#define XLOG_MQ_APPEND_PLAIN 0x90
 
 /*
  * Folder and state file of a partition.
@@ -45,7 +46,8 @@ typedef struct xl_mq_create
 
 /*
  * One record batch, whose bytes follow.
- * Written by:	an append, under the append lock.
+ * Written by:	an append, under the append lock, of a batch that is not plain;
+ *				before 1.1 of every batch.
  * After:		the batch stands at its position, its descriptor at its number.
  * Twice:		the same bytes at the same place; the hint is undecided again
  *				until the settle record that follows is replayed too.
@@ -65,6 +67,33 @@ typedef struct xl_mq_append
 	int32		epoch;
 	int32		pad;
 } xl_mq_append;
+
+/*
+ * The same in fewer bytes, for a plain batch: one whose header follows from
+ * what stands here, as it does in all that SQL makes (mq_append_plain.h).
+ * Options follow as the flags say, in this order and not aligned, then the
+ * batch from byte MQ_BATCH_HEADER_SIZE on.
+ * Written by, after, twice: as above.
+ */
+typedef struct xl_mq_append_plain
+{
+	MqLogKey	key;
+	int64		base_offset;
+	uint64		fxid;
+	int64		base_timestamp; /* of the batch */
+	uint32		offset_delta;	/* base offset less the segment's */
+	uint32		position;
+	uint32		number;
+	int32		epoch;
+	uint8		batch_crc[4];	/* as it stands in the batch */
+	uint8		attributes;		/* of the batch, their upper byte is zero */
+	uint8		flags;
+	uint8		options[20];
+} xl_mq_append_plain;
+
+#define MQ_APPEND_PLAIN_MANY	0x01	/* uint32 count, else 1 */
+#define MQ_APPEND_PLAIN_SPAN	0x02	/* int64 max timestamp of the batch, else its base timestamp */
+#define MQ_APPEND_PLAIN_LATE	0x04	/* int64 max timestamp of the partition, else the batch's */
 
 /*
  * A new segment begins.

@@ -36,6 +36,7 @@
 #define SETTLE_GROUP	256			/* logs that share one flush of WAL */
 #define MAX_LAG			10000000
 #define SHORTAGE_REPORT	10000		/* ms between two reports of a shortage */
+#define LEFT_LINES		10			/* logs that get a line when recovery has left something in them */
 
 /* What one round does to one log. */
 typedef struct SettleWork
@@ -54,10 +55,18 @@ typedef struct SettleWork
 	xl_mq_run  *runs;
 } SettleWork;
 
+/* What recovery left, of logs beyond the first few that have a line each. */
+static struct
+{
+	int			logs;			/* with the first few */
+	int64		settled;
+	int64		aborted;
+}			left;
+
 /* Has this round left a log for the next one, for want of something? */
 static bool put_off = false;
 
-static bool settle_group(int *next);
+static bool settle_group(int *next, bool report);
 static bool settle_round(MqLog **logs, int n, bool report);
 static void begin_work(SettleWork *work, MqLog *log);
 static void find_work(SettleWork *work);
@@ -89,7 +98,7 @@ mq_settle_all(FullTransactionId below)
 	put_off = false;
 	pg_atomic_write_u32(&mq_log_table->unsettled, 0);
 	while (next < mq_log_table->slots)
-		more |= settle_group(&next);
+		more |= settle_group(&next, false);
 
 	complete = !put_off;
 	for (i = 0; i < mq_log_table->slots && complete; i++)
@@ -113,7 +122,7 @@ mq_settle_all(FullTransactionId below)
  * others find no place in the table.  True when a log has something left.
  */
 static bool
-settle_group(int *next)
+settle_group(int *next, bool report)
 {
 	MqLog	   *logs[SETTLE_GROUP];
 	int			most = Max(1, Min(SETTLE_GROUP, mq_log_table->slots / 4));
@@ -130,7 +139,7 @@ settle_group(int *next)
 		else if (log != NULL)
 			mq_log_unpin(log);
 	}
-	while (settle_round(logs, n, false))
+	while (settle_round(logs, n, report))
 		CHECK_FOR_INTERRUPTS();
 	for (i = 0; i < n; i++)
 	{
@@ -155,21 +164,14 @@ void
 mq_settle_after_recovery(void)
 {
 	MqLogKey   *keys;
+	int			next = 0;
 	int			n;
 	int			i;
 
 	/* first what is in the table: that makes places for the others */
-	for (i = 0; i < mq_log_table->slots; i++)
-	{
-		MqLog	   *log = mq_log_slots[i].left_in_doubt ? mq_log_pin_slot(i) : NULL;
-
-		if (log == NULL)
-			continue;
-		while (log->left_in_doubt && log->state != MQ_LOG_DISABLED && !log->dropped &&
-			   settle_round(&log, 1, true))
-			CHECK_FOR_INTERRUPTS();
-		mq_log_unpin(log);
-	}
+	memset(&left, 0, sizeof(left));
+	while (next < mq_log_table->slots)
+		(void) settle_group(&next, true);
 	keys = mq_log_list_all(&n);
 	for (i = 0; i < n; i++)
 	{
@@ -186,6 +188,10 @@ mq_settle_after_recovery(void)
 	}
 	if (keys != NULL)
 		pfree(keys);
+	if (left.logs > LEFT_LINES)
+		ereport(LOG,
+				(errmsg("mq_ext: settled %lld batches left undecided in %d more logs, %lld of them aborted",
+						(long long) left.settled, left.logs - LEFT_LINES, (long long) left.aborted)));
 }
 
 /* Single-user mode has no settler, and its VACUUM may be what makes pg_xact forget. */
@@ -512,7 +518,10 @@ finish_work(SettleWork *work, bool report)
 		log->settled_batch = work->batch;
 	}
 	else if (work->failed && log->state != MQ_LOG_DISABLED)
+	{
 		log->state = MQ_LOG_DAMAGED;
+		log->damaged_segment = -1;
+	}
 	if (work->failed || (!work->later && mq_log_get(&log->lso) == work->limit &&
 						 (work->end || work->lsn == InvalidXLogRecPtr)))
 		log->unsettled = log->left_in_doubt = false;
@@ -523,10 +532,15 @@ finish_work(SettleWork *work, bool report)
 		ereport(WARNING,
 				(errcode(ERRCODE_IO_ERROR),
 				 errmsg("the log in \"%s\" cannot be settled", dir)));
-	else if (report && work->settled > 0)
+	else if (report && work->settled > 0 && left.logs++ < LEFT_LINES)
 		ereport(LOG,
 				(errmsg("mq_ext: settled %lld batches left undecided in \"%s\", %lld of them aborted",
 						(long long) work->settled, dir, (long long) work->aborted)));
+	else if (report)
+	{
+		left.settled += work->settled;
+		left.aborted += work->aborted;
+	}
 }
 
 /* On to the segment behind this one; false when there is none, or when that could not be found out. */

@@ -199,9 +199,9 @@ mq_state_create(const MqLogKey *key, MqStateDisk *state, bool flush)
 }
 
 bool
-mq_state_write(const MqLogKey *key, MqStateDisk *state)
+mq_state_write(const MqLogKey *key, MqStateDisk *state, bool flush)
 {
-	return write_slot(key, state, 0, true);
+	return write_slot(key, state, 0, flush);
 }
 
 static bool

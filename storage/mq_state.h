@@ -90,6 +90,6 @@ extern bool mq_state_read(const MqLogKey *key, MqStateDisk slots[2], bool valid[
 
 /* Writes the state to the slot that its next sequence number names.  False with errno. */
 extern bool mq_state_create(const MqLogKey *key, MqStateDisk *state, bool flush);
-extern bool mq_state_write(const MqLogKey *key, MqStateDisk *state);	/* the file is there; flushes */
+extern bool mq_state_write(const MqLogKey *key, MqStateDisk *state, bool flush);	/* the file is there */
 
 #endif							/* MQ_STATE_H */

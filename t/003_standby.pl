@@ -126,6 +126,10 @@ unlike(slurp_file($standby->logfile), qr/has a hole|is damaged/, 'and no damage 
 
 # promotion: the open transaction is gone, the log goes on, the epoch shows it
 my $count = same_answers('before promotion');
+my $table = q{SELECT partition, count(*), min(msg_offset), sum(hashtext(encode(value, 'hex'))) FROM mq_topics.orders GROUP BY 1 ORDER BY 1};
+isnt($primary->safe_psql('postgres', $table), '', 'the table has rows');
+is($standby->safe_psql('postgres', $table), $primary->safe_psql('postgres', $table), 'the table shows the same');
+is(($standby->psql('postgres', q{INSERT INTO mq_topics.orders (value) VALUES ('x')}))[0], 3, 'and takes no rows on a standby');
 my $ends = offsets($standby, 'orders');
 $standby->promote;
 is(scalar(read_topic($standby, 'orders')), $count, 'all messages after promotion');

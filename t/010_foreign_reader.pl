@@ -176,7 +176,7 @@ foreach my $line (split /\n/, slurp_file("$golden/records.tsv"))
 is(join(' ', sort keys %{ { map { $attributes{$_} & 7 => 1 } @files } }), '0 1 2 3 4', 'batches in all codecs');
 
 $node->safe_psql('postgres', q{
-	SELECT mq.create_topic('theirs', 1, '{"segment.ms": 9000000000000}');
+	SELECT mq.create_topic('theirs', 1, '{"segment.ms": 9000000000000, "retention.ms": -1}');
 	SELECT mq.produce('theirs', 'to be replaced');
 	CHECKPOINT;});
 my $dir = dir_of('theirs');

@@ -36,7 +36,7 @@ my %fine = (
 	count => '1', value => q{'1'}, key => q{'k'}, headers => 'NULL', tags => q{'{t}'}, partition => '0', ts => 'now()',
 	transactional => 'true', vals => q{'{"1"}'}, keys => 'NULL', from_offset => '0', max_messages => '10', max_bytes => '1000',
 	max_wait => q{'0'}, on_damage => q{'error'}, n => '5', from_end => 'true', at_time => 'now()', topics => 'NULL', timeout => q{'0'},
-	part => '0', positions => q{ARRAY[('hostile', 0, 0)]::mq.position[]}, ready => 'NULL', start_lsn => $lsn, end_lsn => 'NULL');
+	part => '0', before_offset => '0', dry_run => 'true', positions => q{ARRAY[('hostile', 0, 0)]::mq.position[]}, ready => 'NULL', start_lsn => $lsn, end_lsn => 'NULL');
 
 # Hostile values by type; "big" ones are tried plainly only
 
@@ -194,7 +194,8 @@ sub try_calls
 		push @wrong, "$state: $sql" if !$documented{$state} && !$core{$state};
 		push @wrong, "$state, but offsets moved: $sql" if $state ne '00000' && $now != $last;
 		push @wrong, "$state where nobody may write: $sql"
-		  if $no_writes && $made[$i]{function}{writes} && ($state eq '00000' || $now != $last);
+		  if $no_writes && $made[$i]{function}{writes} && ($state eq '00000' || $now != $last)
+		  && $sql !~ /run_retention\(.*true::boolean/;    # which only counts
 		$last = $now;
 	}
 	is_deeply(\@wrong, [], "$name: every answer is documented, what is refused changes nothing");

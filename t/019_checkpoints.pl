@@ -91,19 +91,25 @@ $_->query('SELECT sum(v) FROM s') foreach @sessions;
 $sessions[$_ - 1]->query("UPDATE s SET v = 1 WHERE k = $_; SELECT mq.produce('r', 'x')") foreach (1, 2);
 $_->query('COMMIT') foreach @sessions;
 $_->quit foreach @sessions;
-my $types = 'ABORT,APPEND,CREATE,DROP,ROLL,SETTLE';
+$primary->safe_psql('postgres', q{
+	SELECT mq.create_topic('p', 2);
+	SELECT mq.produce('p', 'x', partition => 1);
+	SELECT mq.retire_partition('p', 1);
+	SELECT mq.delete_records('p', 1, -1);
+	SELECT mq.run_retention('p')});
+my $types = 'ABORT,APPEND,CONFIG,CREATE,DROP,REMOVE,ROLL,SETTLE,START';
 $primary->poll_query_until('postgres', qq{
 	SELECT string_agg(DISTINCT record_type, ',' ORDER BY record_type) = '$types' FROM mq.wal_records('$start')})
   or die 'not all records were written';
 is($primary->safe_psql('postgres', qq{
 	SELECT string_agg(DISTINCT record_type, ',' ORDER BY record_type)
 	FROM pg_get_wal_records_info_till_end_of_wal('$start') WHERE resource_manager = 'mq_ext'}),
-	$types, 'pg_walinspect names all six');
+	$types, 'pg_walinspect names all of them');
 is($primary->safe_psql('postgres', qq{
 	SELECT count(*) FROM pg_get_wal_records_info_till_end_of_wal('$start') WHERE resource_manager = 'mq_ext' AND description !~ '^database'}),
 	0, 'and describes them');
 is($primary->safe_psql('postgres', qq{SELECT sum(records) FROM mq.wal_records('$start') WHERE record_type = 'APPEND'}),
-	203, 'mq.wal_records() counts the messages');
+	204, 'mq.wal_records() counts the messages');
 
 $primary->stop;
 done_testing();

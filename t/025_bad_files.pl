@@ -174,6 +174,7 @@ chmod 0300, $folder or die;
 shim_start($node);
 is(state('unlisted'), 'disabled', 'boot disables a log whose folder it cannot read');
 is(sqlstate(q{SELECT * FROM mq.fetch('unlisted')}), 'XX001', 'it does not look empty');
+is(sqlstate(q{SELECT count(*) FROM mq_topics.unlisted}), 'XX001', 'nor does its table');
 ($rc, $out, $err) = $node->psql('postgres', q{SELECT topic, count(*) FROM mq.segments WHERE topic IN ('lone', 'unlisted') GROUP BY 1});
 is($out, 'lone|1', 'the view of segments shows the others');
 like($err, qr/WARNING:  could not read folder/, 'with a warning');
@@ -204,7 +205,8 @@ foreach my $boot (1, 2)
 	shim_start($node);
 	cmp_ok((shim_counts($node))[0]{fired}, '>', 0, "boot $boot: files could not be read");
 	is(state('bad'), 'disabled', "boot $boot: the log is disabled");
-	is(sqlstate($_), 'XX001', "boot $boot: $_") foreach q{SELECT * FROM mq.fetch('bad')}, q{SELECT mq.produce('bad', 'x')};
+	is(sqlstate($_), 'XX001', "boot $boot: $_") foreach q{SELECT * FROM mq.fetch('bad')}, q{SELECT mq.produce('bad', 'x')},
+	  q{SELECT value FROM mq_topics.bad}, q{INSERT INTO mq_topics.bad (value) VALUES ('x')};
 	is(contents('good'), $boot == 1 ? '0 2' : '0 2 1', "boot $boot: the other one is what it was");
 	produce($node, 'good', [$boot]);
 	ok(wait_for_settled('good', 2 + $boot), "boot $boot: and is settled");

@@ -55,7 +55,7 @@ one()
 
 files='open|openat|creat|pread|pwrite|preadv|pwritev|pwritev2|fsync|fdatasync|rename|unlink|mkdir|rmdir'
 files="($files|truncate|ftruncate|fallocate|posix_fallocate|posix_fadvise|sync_file_range|fopen|opendir|rmtree)\(|pg_(pread|pwrite|preadv|pwritev|fsync|fdatasync|truncate)[a-z_]*\("
-files="$files|(OpenTransient|BasicOpen|PathNameOpen)File[A-Za-z]*\(|File(Read|Write|Sync|Truncate|Close)\(|Allocate(File|Dir)\(|durable_[a-z_]+\(|fsync_fname[a-z_]*\("
+files="$files|syncfs\(|(OpenTransient|BasicOpen|PathNameOpen)File[A-Za-z]*\(|File(Read|Write|Sync|Truncate|Close)\(|Allocate(File|Dir)\(|durable_[a-z_]+\(|fsync_fname[a-z_]*\("
 one "$files" storage/mq_file.c:
 one 'DefineCustom[A-Za-z]+Variable' base/mq_settings.c: base/mq_faults.c:
 one 'MAKE_SQLSTATE' base/mq_errors.h:
