@@ -25,6 +25,7 @@
 #include "broker/mq_life.h"
 #include "broker/mq_notify.h"
 #include "broker/mq_produce.h"
+#include "storage/mq_log_start.h"
 #include "storage/mq_payload.h"
 #include "storage/mq_stat.h"
 
@@ -121,9 +122,14 @@ mq_fetch_walk(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damage,
 			  MqFetchSink sink, void *arg)
 {
 	Walk		walk;
+	MqLogOffsets offsets;
+	int			turn = mq_log_start_enter(log);
 
+	/* what was there when the caller looked may have been deleted */
+	mq_log_offsets(log, &offsets);
 	init_walk(&walk, damage, sink, arg);
-	walk_log(&walk, log, from, limit);
+	walk_log(&walk, log, Max(from, offsets.log_start), limit);
+	mq_log_start_leave(log, turn);
 	mq_payload_free(&walk.memory);
 }
 
@@ -139,12 +145,14 @@ mq_fetch_offset_at(MqLog *log, MqTimestamp ts)
 	MqRecord	first = {.timestamp = ts,.offset = MQ_INVALID_OFFSET};
 	MqOffset	from;
 	Walk		walk;
+	int			turn = mq_log_start_enter(log);
 
 	mq_log_offsets(log, &offsets);
 	from = mq_log_search_time(log, ts, offsets.lso);
 	init_walk(&walk, MQ_LOG_DAMAGE_SKIP, note_first, &first);
 	walk.since = ts;
 	walk_log(&walk, log, Max(from, offsets.log_start), offsets.lso);
+	mq_log_start_leave(log, turn);
 	mq_payload_free(&walk.memory);
 	return first.offset;
 }
@@ -217,6 +225,7 @@ fetch_partition(Fetch *fetch, Cursor *cursor, int32 partition)
 {
 	const MqFetchRequest *request = fetch->request;
 	MqLogOffsets offsets;
+	int			turn;
 
 	if (cursor->log == NULL)
 	{
@@ -226,7 +235,10 @@ fetch_partition(Fetch *fetch, Cursor *cursor, int32 partition)
 		cursor->log = mq_log_open(&key);
 		mq_life_configure(request->topic, partition, cursor->log);
 	}
+	/* from here on no file goes that the offsets tell of */
+	turn = mq_log_start_enter(cursor->log);
 	mq_log_offsets(cursor->log, &offsets);
+	cursor->next = Max(cursor->next, offsets.log_start);
 	if (!cursor->started)
 	{
 		cursor->next = request->has_offset ?
@@ -239,6 +251,7 @@ fetch_partition(Fetch *fetch, Cursor *cursor, int32 partition)
 		walk_log(&fetch->walk, cursor->log, cursor->next, offsets.lso);
 		cursor->next = offsets.lso;
 	}
+	mq_log_start_leave(cursor->log, turn);
 	fetch->out.calls = fetch->counted ? 0 : 1;
 	fetch->counted = true;
 	mq_stat_count_out(cursor->log, &fetch->out);

@@ -58,6 +58,7 @@ struct MqScan
 	/* where it is */
 	int			next_part;
 	MqLog	   *log;
+	int			turn;			/* of a log that is not kept pinned */
 	MqLogReader *reader;		/* NULL = between two partitions */
 	int32		partition;
 	MqOffset	from;
@@ -270,6 +271,14 @@ enter_part(MqScan *scan)
 		scan->partition = part->partition;
 		scan->to = part->end;
 		scan->from = part->start;
+		if (part->log == NULL)
+		{
+			MqLogOffsets offsets;
+
+			scan->turn = mq_log_start_enter(scan->log);
+			mq_log_offsets(scan->log, &offsets);
+			scan->from = Max(scan->from, offsets.log_start);
+		}
 		narrow(scan->log, bounds, &scan->from, &scan->to);
 		if (scan->from < scan->to)
 		{
@@ -306,7 +315,10 @@ leave_part(MqScan *scan)
 		mq_stat_count_out(scan->log, &scan->out);
 		memset(&scan->out, 0, sizeof(scan->out));
 		if (scan->parts[scan->next_part - 1].log == NULL)
+		{
+			mq_log_start_leave(scan->log, scan->turn);
 			mq_log_unpin(scan->log);
+		}
 	}
 	scan->log = NULL;
 }

@@ -134,7 +134,7 @@ check_write(const MqStateDisk *state, const MqLogKey *key)
 	int			current;
 
 	copy.log_start ^= 1;
-	if (!mq_state_write(key, &copy) || !mq_state_read(key, slots, valid, &current) ||
+	if (!mq_state_write(key, &copy, true) || !mq_state_read(key, slots, valid, &current) ||
 		current != (int) (copy.sequence % 2) ||
 		memcmp(&slots[current], &copy, sizeof(copy)) != 0)
 		abort();

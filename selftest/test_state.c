@@ -312,7 +312,7 @@ check_room(void)
 		{
 			mq_state_make_room(&state, c->syncs[k].redo, c->syncs[k].completed);
 			set_checkpoint(&state.checkpoints[0], c->syncs[k].redo);
-			mq_state_write(&key, &state);
+			mq_state_write(&key, &state, true);
 		}
 		selftest_ok(mq_state_read(&key, slots, valid, &current), "%s: can be read", c->what);
 		got = mq_state_vouch(slots, valid, c->boot);
@@ -369,7 +369,7 @@ check_slots(void)
 				"a file that is not there");
 	mq_state_init(&state, &key);
 	errno = 0;
-	selftest_ok(!mq_state_write(&key, &state) && errno == ENOENT, "is not made by a write");
+	selftest_ok(!mq_state_write(&key, &state, true) && errno == ENOENT, "is not made by a write");
 	mq_state_init(&state, &key);
 	selftest_ok(mq_state_create(&key, &state, true), "but when it is created");
 	selftest_ok(mq_state_read(&key, slots, valid, &current) && current == 1 && !valid[0] && valid[1],
@@ -381,7 +381,7 @@ check_slots(void)
 
 		memcpy(before, memfile_bytes + other * MQ_STATE_SLOT_SIZE, MQ_STATE_SLOT_SIZE);
 		state.log_start = i * 10;
-		selftest_ok(mq_state_write(&key, &state) && mq_state_read(&key, slots, valid, &current) &&
+		selftest_ok(mq_state_write(&key, &state, true) && mq_state_read(&key, slots, valid, &current) &&
 					valid[0] && valid[1] && current == i % 2 &&
 					slots[current].sequence == i && slots[current].log_start == i * 10 &&
 					memcmp(before, memfile_bytes + other * MQ_STATE_SLOT_SIZE, MQ_STATE_SLOT_SIZE) == 0,
@@ -418,12 +418,12 @@ check_torn(void)
 		state.sequence = 0;
 		wrong += !mq_state_create(&key, &state, true);
 		state.log_start = 111;
-		wrong += !mq_state_write(&key, &state);
+		wrong += !mq_state_write(&key, &state, true);
 		state.log_start = -222;
 		state.epochs[0].start = 333;
 		memfile_tear(n);
 		errno = 0;
-		wrong += mq_state_write(&key, &state) || errno != EIO;
+		wrong += mq_state_write(&key, &state, true) || errno != EIO;
 		wrong += !mq_state_read(&key, slots, valid, &current) || current != 0 ||
 			slots[0].log_start != 111 || slots[0].sequence != 2;
 		half += !valid[1];
@@ -446,7 +446,7 @@ check_short(void)
 	make_key(&key);
 	memfile_remove();
 	mq_state_init(&state, &key);
-	wrong += !mq_state_create(&key, &state, true) || !mq_state_write(&key, &state);
+	wrong += !mq_state_create(&key, &state, true) || !mq_state_write(&key, &state, true);
 	for (n = 2 * MQ_STATE_SLOT_SIZE; n-- > 0;)
 	{
 		memfile_size = n;

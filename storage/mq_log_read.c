@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 
 #include "base/mq_settings.h"
+#include "base/mq_faults.h"
 #include "storage/mq_fate.h"
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
@@ -89,6 +90,7 @@ mq_log_reader_begin(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damag
 		read_failed(&log->key, 0, MQ_SEGMENT_LOG);
 	if (from >= limit)
 		return reader;
+	MQ_FAULT("reader_begins");
 	reader->turn = mq_log_start_enter(log);
 	mq_log_tail_write_for_reader(log);
 

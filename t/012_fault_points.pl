@@ -214,6 +214,7 @@ my %in_recovery = (
 my %elsewhere = (
 	wait_topic_found => '022_sql_edges',
 	append_long_record => '038_append_records',
+	reader_begins => '039_life_edges',
 	verify_begun => '032_verify',
 	verify_segment => '032_verify',
 	map { $_ => '030_life' } qw(start_after_wal start_flushed start_moved start_stated start_half_removed
