@@ -186,6 +186,21 @@ mq_scan_next(MqScan *scan, int32 *partition, MqRecord *record)
 	}
 }
 
+int64
+mq_scan_count(MqScan *scan)
+{
+	int64		n = 0;
+	int32		partition;
+	MqRecord	record;
+
+	while (mq_scan_next(scan, &partition, &record))
+	{
+		n += 1 + scan->counted;
+		scan->counted = 0;
+	}
+	return n;
+}
+
 void
 mq_scan_end(MqScan *scan)
 {

@@ -53,6 +53,8 @@ extern void mq_scan_start(MqScan *scan, const MqScanBounds *bounds);
  */
 extern bool mq_scan_next(MqScan *scan, int32 *partition, MqRecord *record);
 
+/* How many are left, of a scan that was begun to count. */
+extern int64 mq_scan_count(MqScan *scan);
 extern void mq_scan_end(MqScan *scan);
 
 /*

@@ -93,6 +93,7 @@ mq_sql_fdw_handler(PG_FUNCTION_ARGS)
 	routine->GetForeignRelSize = mq_fdw_get_rel_size;
 	routine->GetForeignPaths = mq_fdw_get_paths;
 	routine->GetForeignPlan = mq_fdw_get_plan;
+	routine->GetForeignUpperPaths = mq_fdw_get_upper_paths;
 	routine->BeginForeignScan = mq_fdw_begin_scan;
 	routine->IterateForeignScan = mq_fdw_iterate_scan;
 	routine->ReScanForeignScan = mq_fdw_rescan;

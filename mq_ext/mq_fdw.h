@@ -17,12 +17,14 @@ typedef enum MqFdwBoundKind
 	MQ_FDW_BOUND_TAGS			/* text[], any of */
 } MqFdwBoundKind;
 
-/* Lists in fdw_private of a scan's plan, all of integers; the first two run along fdw_exprs. */
+/* fdw_private of a scan's plan: lists of integers, the first two of which run along fdw_exprs. */
 enum
 {
 	MQ_FDW_PLAN_KINDS,			/* MqFdwBoundKind */
 	MQ_FDW_PLAN_STRATEGIES,		/* btree strategy numbers: column <strategy> expression */
-	MQ_FDW_PLAN_COLUMNS			/* attribute numbers that are needed, ascending */
+	MQ_FDW_PLAN_COLUMNS,		/* attribute numbers that are needed, ascending */
+	MQ_FDW_PLAN_COUNTED,		/* list of the relation's OID, where count(*) is all that is wanted; else NIL */
+	MQ_FDW_PLAN_SHOWN			/* with it: the conditions for EXPLAIN, a String */
 };
 
 /* One evaluated condition narrows the bounds; false when it leaves nothing. */
@@ -35,6 +37,13 @@ extern void mq_fdw_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid);
 extern void mq_fdw_get_paths(PlannerInfo *root, RelOptInfo *rel, Oid relid);
 extern ForeignScan *mq_fdw_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path,
 									List *tlist, List *clauses, Plan *outer_plan);
+extern void mq_fdw_get_upper_paths(PlannerInfo *root, UpperRelationKind stage,
+								   RelOptInfo *input, RelOptInfo *output, void *extra);
+
+/* The conditions of a topic's table if all of them can be pushed; false if one cannot. */
+extern bool mq_fdw_all_bounds(PlannerInfo *root, RelOptInfo *rel, List **clauses, List **values,
+							  List **kinds, List **strategies);
+extern double mq_fdw_read_cost(const RelOptInfo *rel);
 
 /* called by the executor, to read */
 extern void mq_fdw_begin_scan(ForeignScanState *node, int eflags);

@@ -10,6 +10,11 @@
  * in INSERT as in COPY.  Here they are what a topic has of a schema, and are
  * checked for each row.
  *
+ * pg_dump --include-foreign-data writes messages as they were read, with their
+ * offsets, and pg_restore hands them to COPY.  Such a COPY is told by the setting
+ * that every dump begins with; it gives the messages new offsets, and new
+ * partitions where the old ones are retired.
+ *
  * Privileges have been checked by the server, for whomever it is that needs
  * them: behind a view that is the view's owner.
  *
@@ -22,6 +27,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -40,6 +46,7 @@ typedef struct FdwInsert
 	MqFdwColumns *columns;
 	MqFdwPayload *payload;
 	bool		started;
+	bool		restores;		/* takes what a dump has of messages that were elsewhere */
 	MemoryContext row_context;
 } FdwInsert;
 
@@ -64,6 +71,7 @@ void
 mq_fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *info)
 {
 	begin(info);
+	((FdwInsert *) info->ri_FdwState)->restores = !check_function_bodies;
 }
 
 static void
@@ -88,7 +96,8 @@ mq_fdw_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, TupleTa
 	MqRecord	record;
 	int32		partition;
 
-	if (info->ri_RelationDesc->rd_att->constr != NULL)
+	/* messages that came by functions need not obey them, and must be restorable all the same */
+	if (info->ri_RelationDesc->rd_att->constr != NULL && !insert->restores)
 	{
 		slot->tts_tableOid = RelationGetRelid(info->ri_RelationDesc);
 		ExecConstraints(info, slot, estate);
@@ -148,10 +157,15 @@ fill_record(FdwInsert *insert, TupleTableSlot *slot, MqRecord *record)
 		{
 			case MQ_FDW_COLUMN_PARTITION:
 				partition = DatumGetInt32(datum);
-				mq_topic_check_partition(insert->topic, partition);
+				if (insert->restores && mq_topic_retired_is(insert->topic, partition))
+					partition = MQ_PARTITION_ANY;
+				else
+					mq_topic_check_partition(insert->topic, partition);
 				break;
 			case MQ_FDW_COLUMN_MSG_OFFSET:
-				refuse_offset();
+				if (!insert->restores)
+					refuse_offset();
+				break;
 			case MQ_FDW_COLUMN_TS:
 				record->timestamp = row_time(DatumGetTimestampTz(datum));
 				break;
@@ -231,7 +245,7 @@ add_payload(FdwInsert *insert, TupleTableSlot *slot, MqRecord *record)
 	int32		len;
 	const uint8 *json = mq_fdw_payload_write(insert->payload, slot->tts_values, slot->tts_isnull, &len);
 
-	if (json == NULL)
+	if (json == NULL || (record->value != NULL && insert->restores))
 		return;
 	if (record->value != NULL)
 		ereport(ERROR,

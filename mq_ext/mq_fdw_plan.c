@@ -105,6 +105,38 @@ mq_fdw_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 							  clauselist_selectivity(root, filters, 0, JOIN_INNER, NULL));
 }
 
+bool
+mq_fdw_all_bounds(PlannerInfo *root, RelOptInfo *rel, List **clauses, List **values,
+				  List **kinds, List **strategies)
+{
+	ListCell   *lc;
+
+	*clauses = *values = *kinds = *strategies = NIL;
+	foreach(lc, rel->baserestrictinfo)
+	{
+		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
+		FdwBound	bound;
+
+		if (rinfo->pseudoconstant || !match_clause(root, rel, rinfo->clause, &bound) ||
+			(bound.kind == MQ_FDW_BOUND_TAGS && list_member_int(*kinds, MQ_FDW_BOUND_TAGS)))
+			return false;
+		*clauses = lappend(*clauses, rinfo->clause);
+		*values = lappend(*values, eval_const_expressions(root, (Node *) bound.value));
+		*kinds = lappend_int(*kinds, bound.kind);
+		*strategies = lappend_int(*strategies, bound.strategy);
+	}
+	return true;
+}
+
+/* Of what the bounds leave, without a row made of it. */
+double
+mq_fdw_read_cost(const RelOptInfo *rel)
+{
+	const FdwPlan *plan = rel->fdw_private;
+
+	return ceil(plan->read * plan->record_bytes / BLCKSZ) * seq_page_cost;
+}
+
 /* The bounds among the conditions as FdwBounds, and the conditions that are none. */
 static List *
 matching_bounds(PlannerInfo *root, RelOptInfo *rel, List *rinfos, List **others)
@@ -429,6 +461,10 @@ mq_fdw_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path
 	List	   *strategies = NIL;
 	ListCell   *lc;
 
+	/* all that this plan needs was found out when its path was made */
+	if (rel->reloptkind == RELOPT_UPPER_REL)
+		return make_foreignscan(tlist, NIL, 0, linitial(path->fdw_private), lsecond(path->fdw_private),
+								lthird(path->fdw_private), NIL, outer_plan);
 	foreach(lc, extract_actual_clauses(clauses, false))
 	{
 		Expr	   *clause = lfirst(lc);
@@ -446,7 +482,7 @@ mq_fdw_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path
 		strategies = lappend_int(strategies, bound.strategy);
 	}
 	return make_foreignscan(tlist, filters, rel->relid, values,
-							list_make3(kinds, strategies, needed_columns(rel, filters)),
+							list_make4(kinds, strategies, needed_columns(rel, filters), NIL),
 							NIL, pushed, outer_plan);
 }
 

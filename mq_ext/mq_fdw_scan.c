@@ -63,6 +63,8 @@ typedef struct FdwScan
 	MqScanBounds bounds;
 	bool		started;
 	bool		nothing;
+	bool		counts;			/* gives one row, the count */
+	bool		given;
 
 	/* the columns that are needed, payload columns aside */
 	int			n;
@@ -77,6 +79,7 @@ typedef struct FdwScan
 static void require_bound(const FdwScan *state, Relation rel);
 static void begin_columns(FdwScan *state, Relation rel, List *needed);
 static Bitmapset *fixed_partitions(FdwScan *state, ForeignScan *plan, bool *nothing);
+static TupleTableSlot *give_count(FdwScan *state, TupleTableSlot *slot);
 static void start_scan(FdwScan *state);
 static bool apply_bounds(FdwScan *state);
 static void fill_row(FdwScan *state, int32 partition, const MqRecord *record, TupleTableSlot *slot);
@@ -92,11 +95,12 @@ mq_fdw_begin_scan(ForeignScanState *node, int eflags)
 	Relation	rel = node->ss.ss_currentRelation;
 	FdwScan    *state = palloc0(sizeof(FdwScan));
 	List	   *needed = list_nth(plan->fdw_private, MQ_FDW_PLAN_COLUMNS);
+	List	   *counted = list_nth(plan->fdw_private, MQ_FDW_PLAN_COUNTED);
 	Bitmapset  *partitions;
 	MqTopic    *topic;
 
 	node->fdw_state = state;
-	topic = mq_topic_open_relation(RelationGetRelid(rel), NoLock);
+	topic = mq_topic_open_relation(counted != NIL ? linitial_oid(counted) : RelationGetRelid(rel), NoLock);
 	strlcpy(state->topic, topic->name, sizeof(state->topic));
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
@@ -111,7 +115,9 @@ mq_fdw_begin_scan(ForeignScanState *node, int eflags)
 												  ALLOCSET_SMALL_SIZES);
 	if (mq_require_bound)
 		require_bound(state, rel);
-	begin_columns(state, rel, needed);
+	state->counts = counted != NIL;
+	if (!state->counts)
+		begin_columns(state, rel, needed);
 	memset(node->ss.ss_ScanTupleSlot->tts_isnull, true,
 		   node->ss.ss_ScanTupleSlot->tts_tupleDescriptor->natts);
 	partitions = fixed_partitions(state, plan, &state->nothing);
@@ -197,10 +203,23 @@ mq_fdw_iterate_scan(ForeignScanState *node)
 	ExecClearTuple(slot);
 	if (unlikely(!state->started))
 		start_scan(state);
+	if (state->counts)
+		return give_count(state, slot);
 	if (unlikely(state->nothing) || !mq_scan_next(state->scan, &partition, &record))
 		return slot;
 	if (state->n > 0 || state->payload != NULL)
 		fill_row(state, partition, &record, slot);
+	return ExecStoreVirtualTuple(slot);
+}
+
+static TupleTableSlot *
+give_count(FdwScan *state, TupleTableSlot *slot)
+{
+	if (state->given)
+		return slot;
+	state->given = true;
+	slot->tts_values[0] = Int64GetDatum(state->nothing ? 0 : mq_scan_count(state->scan));
+	slot->tts_isnull[0] = false;
 	return ExecStoreVirtualTuple(slot);
 }
 
@@ -209,7 +228,7 @@ mq_fdw_rescan(ForeignScanState *node)
 {
 	FdwScan    *state = node->fdw_state;
 
-	state->started = false;
+	state->started = state->given = false;
 }
 
 void
@@ -229,6 +248,8 @@ mq_fdw_explain_scan(ForeignScanState *node, ExplainState *es)
 	List	   *context;
 
 	ExplainPropertyText("Topic", state->topic, es);
+	if (list_length(plan->fdw_private) > MQ_FDW_PLAN_SHOWN)
+		ExplainPropertyText("Log Bounds", strVal(list_nth(plan->fdw_private, MQ_FDW_PLAN_SHOWN)), es);
 	if (plan->fdw_recheck_quals == NIL)
 		return;
 	context = set_deparse_context_plan(es->deparse_cxt, (Plan *) plan, NIL);

@@ -94,6 +94,19 @@ EXECUTE page(1, 2, 3);
 EXECUTE page(2, 98, 3);
 EXECUTE page(NULL, 98, 3);
 RESET plan_cache_mode;
+-- counted by the log, or row by row
+EXPLAIN (COSTS OFF) SELECT count(*) + 1, count(*) * 2 FROM mq_topics.events WHERE msg_offset >= 100 AND partition IN (0, 2);
+SELECT count(*) + 1 = (SELECT count(*) + 1 FROM copied WHERE msg_offset >= 100 AND partition IN (0, 2)) AS plus_one,
+	count(*) * 2 = (SELECT 2 * count(*) FROM copied WHERE msg_offset >= 100 AND partition IN (0, 2)) AS twice
+FROM mq_topics.events WHERE msg_offset >= 100 AND partition IN (0, 2);
+SELECT count(*) = (SELECT count(*) FROM copied WHERE key IS NULL) AS same FROM mq_topics.events WHERE key IS NULL;
+SELECT count(*) FILTER (WHERE partition = 1) = (SELECT count(*) FROM copied WHERE partition = 1) AS same FROM mq_topics.events;
+SELECT count(*) FROM mq_topics.events WHERE false;
+SELECT count(*) FROM mq_topics.events WHERE msg_offset < 0;
+SELECT count(*) FROM mq_topics.events HAVING count(*) < 0;
+SELECT n > 0 AS some FROM (SELECT count(*) AS n FROM mq_topics.events OFFSET 0) c;
+SELECT count(*) = (SELECT count(*) FROM mq_topics.events) AS same FROM (SELECT key FROM mq_topics.events) e;
+SELECT DISTINCT count(*) OVER () = (SELECT count(*) FROM mq_topics.events) AS same FROM mq_topics.events;
 PREPARE several(int[], text[]) AS SELECT count(*) FROM mq_topics.events WHERE partition = ANY ($1) AND tags && $2;
 EXECUTE several('{0,1}', '{us}');
 EXECUTE several('{2}', NULL);

@@ -247,6 +247,42 @@ is($node->safe_psql('copied', "SET client_min_messages = error; $describe"), $ex
 works($node, 'copied', 'TEMPLATE', @topics);
 is($node->safe_psql('source', q{SELECT count(*) FROM mq.fetch('items')}), '1', 'the source has its messages');
 
+# Messages in a dump
+
+$node->safe_psql('postgres', 'CREATE DATABASE carry');
+$node->safe_psql('carry', <<'SQL');
+CREATE EXTENSION mq_ext;
+SELECT mq.create_topic('carried', 3, '{"retention.ms": -1}');
+SELECT mq.produce('carried', 'v' || i, 'k' || i, headers => jsonb_build_object('h', i::text), tags => ARRAY['t' || i % 3], partition => i % 3,
+	ts => '2024-01-01 00:00:00+00'::timestamptz + i * interval '1 ms') FROM generate_series(1, 300) i;
+SELECT mq.produce('carried', NULL::text, 'tombstone', partition => 0), mq.produce('carried', '\x00ff'::bytea, NULL, partition => 0);
+SELECT mq.delete_records('carried', 1, 50);
+SELECT mq.retire_partition('carried', 2);
+CREATE FOREIGN TABLE typed (value jsonb, n int OPTIONS (json 'n') CHECK (n > 0)) SERVER mq;
+SELECT mq.produce('typed', '{"n": -1}'), mq.produce('typed', '{"n": 2, "m": 3}');
+SQL
+my $messages = q{SELECT partition = 2, row_number() OVER (PARTITION BY partition ORDER BY msg_offset) * (partition = 0)::int, ts, key, value, headers, tags FROM mq_topics.carried ORDER BY partition = 2, ts, key;
+	SELECT value FROM typed ORDER BY msg_offset_of(value)};
+$messages =~ s/ORDER BY msg_offset_of\(value\)/ORDER BY value->'n'/;
+foreach my $format ('plain', 'custom')
+{
+	my $file = "$dir/carry.$format";
+	my $to = new_database($node);
+	command_ok([ 'pg_dump', '-d', $node->connstr('carry'), '-f', $file, '-F', $format, '--include-foreign-data=mq' ], "pg_dump with messages, $format");
+	$format eq 'plain' ? run_file($node, $to, $file, 'restore with messages') : restore($node, $to, $file);
+	# those of the retired partition have gone elsewhere
+	my ($was, $is) = map { my $out = $node->safe_psql($_, $messages); join "\n", sort map { s/^[tf]\|\d+\|//r } split /\n/, $out } 'carry', $to;
+	is($is, $was, "$format: the messages are there, as they were");
+	is($node->safe_psql($to, q{SELECT string_agg(value, ',' ORDER BY msg_offset) FROM mq.fetch_text('carried', 0, NULL, 5)}),
+		$node->safe_psql('carry', q{SELECT string_agg(value, ',' ORDER BY msg_offset) FROM mq.fetch_text('carried', 0, NULL, 5)}), "$format: in their order");
+	is($node->safe_psql($to, q{SELECT count(*) FROM mq_topics.carried WHERE partition = 2}), '0', "$format: a retired partition takes none");
+	($rc, $out, $err) = $node->psql($to, q{COPY mq_topics.carried (msg_offset, value) FROM stdin;
+1	x
+\.
+});
+	like($err, qr/cannot insert a non-null value into column "msg_offset"/, "$format: by hand offsets are refused");
+}
+
 # pg_upgrade, here from a version to the same one
 
 my $new = new_node('upgraded', extension => 0, start => 0);
