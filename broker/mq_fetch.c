@@ -36,6 +36,7 @@ typedef struct Walk
 	MqFetchSink sink;
 	void	   *arg;
 	MqTimestamp since;			/* batches with older records only are passed over */
+	int64		expected;		/* records that will do, 0 = not known */
 	MqPayload	memory;
 } Walk;
 
@@ -248,6 +249,7 @@ fetch_partition(Fetch *fetch, Cursor *cursor, int32 partition)
 	}
 	if (cursor->next < offsets.lso)
 	{
+		fetch->walk.expected = request->tags == NULL ? request->max_messages - fetch->given : 0;
 		walk_log(&fetch->walk, cursor->log, cursor->next, offsets.lso);
 		cursor->next = offsets.lso;
 	}
@@ -357,6 +359,7 @@ walk_log(Walk *walk, MqLog *log, MqOffset from, MqOffset limit)
 	if (from >= limit)
 		return true;
 	reader = mq_log_reader_begin(log, from, limit, walk->damage);
+	mq_log_reader_expect(reader, walk->expected);
 	while (more && mq_log_reader_next(reader, &view))
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -256,6 +256,7 @@ mq_log_release(void)
 		mq_log_range_free(spare_range);
 		spare_range = MQ_LOG_NO_RANGE;
 	}
+	mq_log_reader_release();
 	mq_log_start_leave_all();
 	mq_log_unpin_all();
 }

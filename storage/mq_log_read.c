@@ -46,14 +46,25 @@ struct MqLogReader
 	MqDescriptorDisk window[WINDOW];
 	uint32		window_first;
 	uint32		window_n;
+	MemoryContext context;
 	uint8	   *buffer;
 	size_t		buffer_size;
 	uint32		run_position;	/* what the buffer holds of the .log */
 	uint32		run_length;
 	uint32		read_ahead;
+	int64		wanted;			/* records that will be enough, for the first read; 0 = not known */
 	MqStatRead	done;			/* not yet counted */
 };
 
+/*
+ * One buffer is kept from reader to reader: memory that was just got from the
+ * system costs a page fault for each page, which short fetches feel.
+ */
+static uint8 *kept = NULL;
+static size_t kept_size = 0;
+static bool kept_taken = false;
+
+static bool take_kept(MqLogReader *reader, size_t len);
 static void enter_segment(MqLogReader *reader, MqOffset segment);
 static void check_missing(MqLogReader *reader, MqOffset from, MqOffset next);
 static MqOffset end_of_segment(MqLogReader *reader);
@@ -61,6 +72,7 @@ static bool leave_segment(MqLogReader *reader);
 static const MqDescriptorDisk *descriptor(MqLogReader *reader, uint32 number);
 static bool is_wanted(MqLogReader *reader, const MqDescriptorDisk *d);
 static bool load_batch(MqLogReader *reader, const MqDescriptorDisk *d, MqLogBatchView *view);
+static uint32 expected_length(MqLogReader *reader, const MqDescriptorDisk *d);
 static uint32 run_length(MqLogReader *reader, const MqDescriptorDisk *d);
 static void report(MqLogReader *reader, MqSegmentFile kind, int64 position, MqOffset from, MqOffset next, const char *what);
 static void report_unreadable(MqLogReader *reader, MqSegmentFile kind, int64 position, MqOffset from, MqOffset next);
@@ -86,6 +98,7 @@ mq_log_reader_begin(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damag
 	reader->damage = damage;
 	reader->segment = reader->turn = -1;
 	reader->read_ahead = FIRST_READ;
+	reader->context = CurrentMemoryContext;
 	if (log->state == MQ_LOG_DISABLED)
 		read_failed(&log->key, 0, MQ_SEGMENT_LOG);
 	if (from >= limit)
@@ -118,6 +131,12 @@ mq_log_reader_begin(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damag
 	if (segment > from)
 		reader->expected = from;
 	return reader;
+}
+
+void
+mq_log_reader_expect(MqLogReader *reader, int64 records)
+{
+	reader->wanted = records;
 }
 
 bool
@@ -216,7 +235,9 @@ mq_log_reader_end(MqLogReader *reader)
 	count_reads(reader);
 	if (reader->turn >= 0)
 		mq_log_start_leave(reader->log, reader->turn);
-	if (reader->buffer != NULL)
+	if (reader->buffer != NULL && reader->buffer == kept)
+		kept_taken = false;
+	else if (reader->buffer != NULL)
 		pfree(reader->buffer);
 	pfree(reader);
 }
@@ -365,6 +386,39 @@ is_wanted(MqLogReader *reader, const MqDescriptorDisk *d)
 	return false;
 }
 
+/* What an error leaves taken is free again at the end of the transaction: mq_log_reader_release(). */
+static bool
+take_kept(MqLogReader *reader, size_t len)
+{
+	bool		ours = reader->buffer != NULL && reader->buffer == kept;
+
+	if (len > LARGEST_READ || (kept_taken && !ours))
+		return false;
+	if (kept_size < len)
+	{
+		size_t		size = Max(len, FIRST_READ);
+
+		if (kept != NULL)
+			pfree(kept);
+		kept = NULL;
+		kept_size = 0;
+		kept = MemoryContextAlloc(TopMemoryContext, size);
+		kept_size = size;
+	}
+	if (reader->buffer != NULL && !ours)
+		pfree(reader->buffer);
+	kept_taken = true;
+	reader->buffer = kept;
+	reader->buffer_size = kept_size;
+	return true;
+}
+
+void
+mq_log_reader_release(void)
+{
+	kept_taken = false;
+}
+
 /* Gets the batch into the buffer and checks it; false when it is damaged and to be skipped. */
 static bool
 load_batch(MqLogReader *reader, const MqDescriptorDisk *d, MqLogBatchView *view)
@@ -375,14 +429,18 @@ load_batch(MqLogReader *reader, const MqDescriptorDisk *d, MqLogBatchView *view)
 	if (d->position < reader->run_position ||
 		d->position + d->length > reader->run_position + reader->run_length)
 	{
-		uint32		len = run_length(reader, d);
+		uint32		len = expected_length(reader, d);
 		int			fd = mq_segment_open(&reader->log->key, reader->segment, MQ_SEGMENT_LOG, false);
 		int64		got;
 		instr_time	start;
 
-		if (len > reader->buffer_size)
+		if (len > reader->buffer_size && !take_kept(reader, len))
 		{
-			reader->buffer = reader->buffer == NULL ? palloc(len) : repalloc(reader->buffer, len);
+			if (reader->buffer != NULL && reader->buffer != kept)
+				pfree(reader->buffer);
+			else if (reader->buffer != NULL)
+				kept_taken = false;
+			reader->buffer = MemoryContextAlloc(reader->context, len);
 			reader->buffer_size = len;
 		}
 		begin_read(&start);
@@ -397,6 +455,7 @@ load_batch(MqLogReader *reader, const MqDescriptorDisk *d, MqLogBatchView *view)
 		reader->run_position = d->position;
 		reader->run_length = got;
 		reader->read_ahead = Min(reader->read_ahead * 4, LARGEST_READ);
+		reader->wanted = 0;
 	}
 
 	view->data = reader->buffer + (d->position - reader->run_position);
@@ -409,6 +468,19 @@ load_batch(MqLogReader *reader, const MqDescriptorDisk *d, MqLogBatchView *view)
 	report(reader, MQ_SEGMENT_LOG, d->position, base, base + d->record_count,
 		   mq_batch_status_text(status));
 	return false;
+}
+
+/* The first time, what so many records take if all are like those of this batch. */
+static uint32
+expected_length(MqLogReader *reader, const MqDescriptorDisk *d)
+{
+	if (reader->wanted > 0)
+	{
+		int64		bytes = reader->wanted * d->length / Max(d->record_count, 1) + d->length;
+
+		reader->read_ahead = (uint32) Min(Max(bytes, FIRST_READ), LARGEST_READ);
+	}
+	return run_length(reader, d);
 }
 
 /* How much to read at once: this batch, and those right behind it up to the read-ahead. */

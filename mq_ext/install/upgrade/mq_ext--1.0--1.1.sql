@@ -152,7 +152,7 @@ GRANT SELECT ON mq.stat_partitions, mq.stat_topics, mq.stat_workers TO PUBLIC;
 
 CREATE FUNCTION mq.stat_reset(topic text DEFAULT NULL)
 	RETURNS void
-	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 100
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 100
 	AS 'MODULE_PATHNAME', 'mq_sql_stat_reset';
 COMMENT ON FUNCTION mq.stat_reset(text)
 	IS 'set the counters of a topic to zero, or of all in this database; for its owner';
