@@ -23,6 +23,7 @@ enum
 	MQ_FDW_PLAN_KINDS,			/* MqFdwBoundKind */
 	MQ_FDW_PLAN_STRATEGIES,		/* btree strategy numbers: column <strategy> expression */
 	MQ_FDW_PLAN_COLUMNS,		/* attribute numbers that are needed, ascending */
+	MQ_FDW_PLAN_PLACES,			/* runs along: where in the scan's row, counted from 1 */
 	MQ_FDW_PLAN_COUNTED,		/* list of the relation's OID, where count(*) is all that is wanted; else NIL */
 	MQ_FDW_PLAN_SHOWN			/* with it: the conditions for EXPLAIN, a String */
 };

@@ -52,7 +52,7 @@ mq_fdw_get_upper_paths(PlannerInfo *root, UpperRelationKind stage,
 		return;
 
 	relid = planner_rt_fetch(input->relid, root)->relid;
-	private = list_make4(kinds, strategies, NIL, list_make1_oid(relid));
+	private = list_make5(kinds, strategies, NIL, NIL, list_make1_oid(relid));
 	if (clauses != NIL)
 		private = lappend(private, makeString(shown_clauses(input->relid, relid, clauses)));
 	output->fdw_private = private;	/* once is enough */

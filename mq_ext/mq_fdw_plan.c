@@ -37,6 +37,7 @@
 #include "optimizer/plancat.h"
 #include "optimizer/planmain.h"
 #include "optimizer/restrictinfo.h"
+#include "optimizer/tlist.h"
 #include "parser/parse_coerce.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -82,6 +83,8 @@ static List *append_order(PlannerInfo *root, RelOptInfo *rel, List *keys, MqFdwC
 static List *join_outers(PlannerInfo *root, RelOptInfo *rel);
 static bool is_inner_column(PlannerInfo *root, RelOptInfo *rel, EquivalenceClass *ec, EquivalenceMember *em, void *arg);
 static List *needed_columns(RelOptInfo *rel, List *filters);
+static List *narrow_row(RelOptInfo *rel, List *tlist, List *filters, List *pushed, List *columns, List **places);
+static int	place_in(List *row, int attno);
 
 void
 mq_fdw_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
@@ -459,6 +462,9 @@ mq_fdw_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path
 	List	   *values = NIL;
 	List	   *kinds = NIL;
 	List	   *strategies = NIL;
+	List	   *columns;
+	List	   *places;
+	List	   *row;
 	ListCell   *lc;
 
 	/* all that this plan needs was found out when its path was made */
@@ -481,9 +487,66 @@ mq_fdw_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path
 		kinds = lappend_int(kinds, bound.kind);
 		strategies = lappend_int(strategies, bound.strategy);
 	}
+	columns = needed_columns(rel, filters);
+	row = narrow_row(rel, tlist, filters, pushed, columns, &places);
 	return make_foreignscan(tlist, filters, rel->relid, values,
-							list_make4(kinds, strategies, needed_columns(rel, filters), NIL),
-							NIL, pushed, outer_plan);
+							list_make5(kinds, strategies, columns, places, NIL),
+							row, pushed, outer_plan);
+}
+
+/*
+ * What the scan's rows are like, so that they are what the plan above wants
+ * and nobody has to make others of them: the columns of the target list, in its
+ * order, then those that only conditions look at.  NIL, and places in the
+ * table's own row, where that cannot be had.
+ */
+static List *
+narrow_row(RelOptInfo *rel, List *tlist, List *filters, List *pushed, List *columns, List **places)
+{
+	const FdwPlan *plan = rel->fdw_private;
+	List	   *row = NIL;
+	ListCell   *lc;
+
+	*places = columns;
+	foreach(lc, tlist)
+	{
+		const Var  *var = (const Var *) lfirst_node(TargetEntry, lc)->expr;
+
+		if (!IsA(var, Var) || var->varno != rel->relid || var->varattno <= 0 ||
+			plan->columns->columns[var->varattno - 1].kind == MQ_FDW_COLUMN_PAYLOAD)
+			return NIL;
+		row = add_to_flat_tlist(row, list_make1((Var *) var));
+	}
+	if (row == NIL)
+		return NIL;
+	foreach(lc, list_concat(pull_var_clause((Node *) filters, PVC_RECURSE_PLACEHOLDERS),
+							pull_var_clause((Node *) pushed, PVC_RECURSE_PLACEHOLDERS)))
+	{
+		const Var  *var = lfirst_node(Var, lc);
+
+		if (var->varno != rel->relid)
+			continue;
+		if (var->varattno <= 0 || plan->columns->columns[var->varattno - 1].kind == MQ_FDW_COLUMN_PAYLOAD)
+			return NIL;
+		row = add_to_flat_tlist(row, list_make1((Var *) var));
+	}
+
+	*places = NIL;
+	foreach(lc, columns)
+		*places = lappend_int(*places, place_in(row, lfirst_int(lc)));
+	return row;
+}
+
+static int
+place_in(List *row, int attno)
+{
+	ListCell   *lc;
+
+	foreach(lc, row)
+		if (((Var *) lfirst_node(TargetEntry, lc)->expr)->varattno == attno)
+			return foreach_current_index(lc) + 1;
+	elog(ERROR, "column %d is not in the row of a topic's scan", attno);
+	return 0;
 }
 
 /* Attribute numbers that the plan above or the filters look at, or all for a whole row. */

@@ -68,7 +68,7 @@ typedef struct FdwScan
 
 	/* the columns that are needed, payload columns aside */
 	int			n;
-	int		   *at;				/* attribute number less one */
+	int		   *at;				/* places in the row, counted from 0 */
 	MqFdwColumn *columns;
 	MqFdwPayload *payload;
 	RowBuffer	key;
@@ -77,7 +77,7 @@ typedef struct FdwScan
 } FdwScan;
 
 static void require_bound(const FdwScan *state, Relation rel);
-static void begin_columns(FdwScan *state, Relation rel, List *needed);
+static void begin_columns(FdwScan *state, Relation rel, List *needed, List *places);
 static Bitmapset *fixed_partitions(FdwScan *state, ForeignScan *plan, bool *nothing);
 static TupleTableSlot *give_count(FdwScan *state, TupleTableSlot *slot);
 static void start_scan(FdwScan *state);
@@ -117,7 +117,7 @@ mq_fdw_begin_scan(ForeignScanState *node, int eflags)
 		require_bound(state, rel);
 	state->counts = counted != NIL;
 	if (!state->counts)
-		begin_columns(state, rel, needed);
+		begin_columns(state, rel, needed, list_nth(plan->fdw_private, MQ_FDW_PLAN_PLACES));
 	memset(node->ss.ss_ScanTupleSlot->tts_isnull, true,
 		   node->ss.ss_ScanTupleSlot->tts_tupleDescriptor->natts);
 	partitions = fixed_partitions(state, plan, &state->nothing);
@@ -144,21 +144,22 @@ require_bound(const FdwScan *state, Relation rel)
 
 /* Columns that nobody needs are null in every row, and are set so once. */
 static void
-begin_columns(FdwScan *state, Relation rel, List *needed)
+begin_columns(FdwScan *state, Relation rel, List *needed, List *places)
 {
 	MqFdwColumns *columns = mq_fdw_columns_load(RelationGetRelid(rel), RelationGetDescr(rel));
 	ListCell   *lc;
+	ListCell   *place;
 
 	state->payload = mq_fdw_payload_reader(columns, needed);
 	state->at = palloc(sizeof(int) * (list_length(needed) + 1));
 	state->columns = palloc(sizeof(MqFdwColumn) * (list_length(needed) + 1));
-	foreach(lc, needed)
+	forboth(lc, needed, place, places)
 	{
 		int			at = lfirst_int(lc) - 1;
 
 		if (columns->columns[at].kind == MQ_FDW_COLUMN_PAYLOAD)
 			continue;
-		state->at[state->n] = at;
+		state->at[state->n] = lfirst_int(place) - 1;
 		state->columns[state->n++] = columns->columns[at];
 	}
 }

@@ -74,13 +74,17 @@ sub end_query
 	return $out;
 }
 
-# Waits until a session waits for a lock, or has nothing to do.
+# Waits until a session that was given a statement waits for a lock in it, or has
+# ended it.  The observer may be in a transaction, which sees one state unless told.
 sub wait_for_stop
 {
-	my ($observer, $pid) = @_;
+	my ($observer, $pid, $statement) = @_;
 	wait_until(
 		sub {
-			$observer->query_safe("SELECT wait_event_type = 'Lock' OR state LIKE 'idle%' FROM pg_stat_activity WHERE pid = $pid") eq 't';
+			$observer->query_safe(<<"SQL") =~ /^t$/m;
+SELECT pg_stat_clear_snapshot();
+SELECT wait_event_type = 'Lock' OR state LIKE 'idle%' FROM pg_stat_activity WHERE pid = $pid AND query LIKE '%$statement%'
+SQL
 		}, "process $pid stops");
 	return;
 }
@@ -176,7 +180,7 @@ foreach my $call (q{CALL mq.wait('{%s}', '0')}, q{CALL mq.wait(positions => '{"(
 	$dropper->query_safe(q{SELECT wait_event_type, state FROM pg_stat_activity; SELECT count(*) FROM mq.topics});
 	$dropper->query_safe('BEGIN; LOCK TABLE pg_class');
 	begin_query($looker, sprintf $call, 'going');
-	wait_for_stop($dropper, $pid);
+	wait_for_stop($dropper, $pid, 'going');
 	$dropper->query_safe(q{SELECT mq.drop_topic('going'); COMMIT});
 	like(end_query($looker), qr/42704/, sprintf("a topic that goes in %s does not exist", $call));
 	$_->quit foreach $looker, $dropper;
@@ -220,7 +224,7 @@ my $locker = session('copy2');
 my $pid = $looker->query_safe('SELECT pg_backend_pid()');
 $locker->query_safe('BEGIN; LOCK TABLE mq_internal.topics IN SHARE MODE');
 begin_query($looker, q{SELECT mq.partition_for('b', 'foobar')});
-wait_for_stop($locker, $pid);
+wait_for_stop($locker, $pid, 'partition_for');
 $locker->query(q{SELECT mq.add_partitions('b', 6); COMMIT});
 end_query($looker);
 $looker->query_safe('SET default_transaction_read_only = on');
@@ -234,7 +238,7 @@ $pid = $looker->query_safe('SELECT pg_backend_pid()');
 $node->safe_psql('copy3', q{SELECT mq.drop_topic('a')});
 $locker->query_safe('BEGIN; LOCK TABLE mq_internal.topics IN SHARE MODE');
 begin_query($looker, q{SELECT count(*) FROM mq.fetch('d')});
-wait_for_stop($locker, $pid);
+wait_for_stop($locker, $pid, 'mq.fetch');
 $locker->query_safe('CLUSTER mq_internal.topics USING topics_pkey; COMMIT');
 like(end_query($looker), qr/^0\n00000$/m, 'a row that VACUUM FULL moves is left alone');
 $_->quit foreach $looker, $locker;
