@@ -59,6 +59,7 @@ int			mq_max_sql_wait = 1000;
 int			mq_log_min_duration_produce = -1;
 bool		mq_track_io_timing = false;
 bool		mq_require_bound = false;
+bool		mq_enable_fetch_scan = true;
 int			mq_default_partitions = 1;
 int			mq_transaction_buffer = 8 * 1024;
 
@@ -163,6 +164,13 @@ static const BoolSetting bool_settings[] = {
 		"A SELECT from a topic's table then needs a condition on \"msg_offset\" or \"ts\" that the log can answer.",
 		&mq_require_bound, false,
 		PGC_USERSET, 0
+	},
+	{
+		"mq.enable_fetch_scan",
+		"Plans mq.fetch() in FROM as a scan of the log.",
+		"Otherwise the function is called and its rows are stored before they are read.",
+		&mq_enable_fetch_scan, true,
+		PGC_USERSET, GUC_EXPLAIN
 	}
 };
 

@@ -29,6 +29,7 @@ extern bool mq_track_io_timing; /* default off */
 
 /* PGC_USERSET */
 extern bool mq_require_bound;		/* default off */
+extern bool mq_enable_fetch_scan;	/* default on */
 extern int	mq_default_partitions;	/* 1..16384, default 1 */
 extern int	mq_transaction_buffer;	/* kB, GUC_UNIT_KB, default 8 MB, 64 kB.. */
 

@@ -83,6 +83,7 @@ static bool enter_part(MqScan *scan);
 static void narrow(MqLog *log, const MqScanBounds *bounds, MqOffset *from, MqOffset *to);
 static void leave_part(MqScan *scan);
 static bool is_wanted(MqScan *scan, const MqRecord *record);
+static double estimate_log(MqLog *log, const MqScanBounds *bounds, double *all);
 
 void
 mq_scan_no_bounds(MqScanBounds *bounds)
@@ -293,6 +294,9 @@ enter_part(MqScan *scan)
 			scan->turn = mq_log_start_enter(scan->log);
 			mq_log_offsets(scan->log, &offsets);
 			scan->from = Max(scan->from, offsets.log_start);
+			/* the end rises only; this is another log, of a partition that was retired and has gone */
+			if (offsets.lso < scan->to)
+				scan->to = scan->from;
 		}
 		narrow(scan->log, bounds, &scan->from, &scan->to);
 		if (scan->from < scan->to)
@@ -360,41 +364,53 @@ is_wanted(MqScan *scan, const MqRecord *record)
 	return false;
 }
 
-/* The index by time is asked for both ends: timestamps nearly always rise. */
+/*
+ * The index by time is asked for both ends: timestamps nearly always rise.
+ * Partitions that the query leaves out are not looked at, since one of them may
+ * be unusable; the others stand for them in the total.
+ */
 double
 mq_scan_estimate(const MqTopic *topic, const MqScanBounds *bounds, double *total)
 {
-	int			step = (topic->partitions + ESTIMATE_LOGS - 1) / ESTIMATE_LOGS;
+	int			wanted = bounds->partitions == NULL ? topic->partitions : bms_num_members(bounds->partitions);
+	int			step = (wanted + ESTIMATE_LOGS - 1) / ESTIMATE_LOGS;
+	int			asked = 0;
 	int			seen = 0;
-	int			wanted = 0;
 	double		all = 0;
 	double		left = 0;
 	int32		i;
 
 	for (i = 0; i < topic->partitions; i++)
 	{
-		bool		asked = bounds->partitions == NULL || bms_is_member(i, bounds->partitions);
 		MqLog	   *log;
-		MqLogOffsets offsets;
-		MqOffset	from;
-		MqOffset	to;
 
-		wanted += asked;
-		if (i % step != 0)
+		if (bounds->partitions != NULL && !bms_is_member(i, bounds->partitions))
+			continue;
+		if (asked++ % step != 0)
 			continue;
 		log = open_log(topic, i);
-		mq_log_offsets(log, &offsets);
-		from = offsets.log_start;
-		to = offsets.lso;
-		all += to - from;
 		seen++;
-		narrow(log, bounds, &from, &to);
-		if (bounds->has_time && bounds->upto < PG_INT64_MAX && from < to)
-			to = mq_log_search_time(log, bounds->upto + 1, to);
-		if (from < to)
-			left += to - from;
+		if (mq_log_is_usable(log))
+			left += estimate_log(log, bounds, &all);
 		mq_log_unpin(log);
 	}
-	*total = all / seen * topic->partitions;
-	return left / seen * wanted;
+	*total = seen == 0 ? 0 : all / seen * topic->partitions;
+	return seen == 0 ? 0 : left / seen * wanted;
+}
+
+static double
+estimate_log(MqLog *log, const MqScanBounds *bounds, double *all)
+{
+	MqLogOffsets offsets;
+	MqOffset	from;
+	MqOffset	to;
+
+	mq_log_offsets(log, &offsets);
+	from = offsets.log_start;
+	to = offsets.lso;
+	*all += to - from;
+	narrow(log, bounds, &from, &to);
+	if (bounds->has_time && bounds->upto < PG_INT64_MAX && from < to)
+		to = mq_log_search_time(log, bounds->upto + 1, to);
+	return from < to ? to - from : 0;
 }

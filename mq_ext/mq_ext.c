@@ -24,6 +24,7 @@
 #include "broker/mq_xact.h"
 #include "mq_ext/mq_ddl_watch.h"
 #include "mq_ext/mq_ext.h"
+#include "mq_ext/mq_fetch_plan.h"
 #include "mq_ext/mq_shmem.h"
 #include "storage/mq_checkpoint.h"
 #include "storage/mq_log.h"
@@ -49,6 +50,7 @@ _PG_init(void)
 	mq_xact_init();				/* transaction callbacks */
 	mq_topic_init();			/* the topic cache */
 	mq_ddl_watch_init();		/* DDL on topics */
+	mq_fetch_plan_install();	/* mq.fetch() in FROM */
 	mq_log_publish_hook = mq_notify_wake;	/* the two wires */
 	mq_log_sleepers_hook = mq_notify_has_sleepers;
 	mq_launcher_register();		/* worker processes */

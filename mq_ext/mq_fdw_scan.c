@@ -3,11 +3,9 @@
  *	  SELECT from a topic, executed.
  *
  * A row is a virtual tuple that points into the batch it came from.  Only the
- * columns that the plan needs are made; a scan that needs none counts.  A
- * short key or value becomes a varlena where it stands: the byte before it
- * ended its length, has been read, and takes the one-byte header.  A longer
- * one is copied into a buffer that is kept from row to row.  Whatever else
- * allocates does so in the memory of the row.
+ * columns that the plan needs are made; a scan that needs none counts.  The
+ * byte before a key or a value ended its length, has been read, and may be
+ * written to.
  *
  * The end of a scan is fixed when the executor starts.  Its bounds are
  * evaluated at the first row and again at each rescan, since they may be
@@ -18,14 +16,9 @@
 #include "postgres.h"
 
 #include "access/stratnum.h"
-#include "catalog/pg_type.h"
 #include "commands/explain.h"
 #include "executor/executor.h"
-#include "mb/pg_wchar.h"
 #include "nodes/makefuncs.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
@@ -34,19 +27,8 @@
 #include "mq_ext/mq_fdw.h"
 #include "mq_ext/mq_fdw_columns.h"
 #include "mq_ext/mq_fdw_payload.h"
-#include "mq_ext/mq_sql.h"
-#include "mq_ext/mq_sql_headers.h"
+#include "mq_ext/mq_message_row.h"
 #include "mq_ext/mq_sql_message.h"
-
-/* The longest bytes that a varlena with a header of one byte holds. */
-#define SHORT_BYTES		(VARATT_SHORT_MAX - VARHDRSZ_SHORT)
-
-/* Where the longer keys, or values, are laid out. */
-typedef struct RowBuffer
-{
-	struct varlena *data;
-	Size		room;
-} RowBuffer;
 
 typedef struct FdwScan
 {
@@ -66,14 +48,8 @@ typedef struct FdwScan
 	bool		counts;			/* gives one row, the count */
 	bool		given;
 
-	/* the columns that are needed, payload columns aside */
-	int			n;
-	int		   *at;				/* places in the row, counted from 0 */
-	MqFdwColumn *columns;
+	MqMessageRow row;			/* the columns that are needed, payload columns aside */
 	MqFdwPayload *payload;
-	RowBuffer	key;
-	RowBuffer	value;
-	MemoryContext context;
 } FdwScan;
 
 static void require_bound(const FdwScan *state, Relation rel);
@@ -83,10 +59,6 @@ static TupleTableSlot *give_count(FdwScan *state, TupleTableSlot *slot);
 static void start_scan(FdwScan *state);
 static bool apply_bounds(FdwScan *state);
 static void fill_row(FdwScan *state, int32 partition, const MqRecord *record, TupleTableSlot *slot);
-static Datum typed_bytes(FdwScan *state, const MqFdwColumn *column, RowBuffer *buffer,
-						 int32 partition, MqOffset offset, const uint8 *bytes, int32 len);
-static inline Datum as_varlena(FdwScan *state, RowBuffer *buffer, const uint8 *bytes, int32 len);
-static void check_length(const MqFdwColumn *column, const MqSqlPlace *place, const text *t);
 
 void
 mq_fdw_begin_scan(ForeignScanState *node, int eflags)
@@ -110,7 +82,6 @@ mq_fdw_begin_scan(ForeignScanState *node, int eflags)
 	state->strategies = list_nth(plan->fdw_private, MQ_FDW_PLAN_STRATEGIES);
 	state->values = ExecInitExprList(plan->fdw_exprs, (PlanState *) node);
 	state->econtext = node->ss.ps.ps_ExprContext;
-	state->context = CurrentMemoryContext;
 	state->bounds_context = AllocSetContextCreate(CurrentMemoryContext, "mq scan bounds",
 												  ALLOCSET_SMALL_SIZES);
 	if (mq_require_bound)
@@ -147,20 +118,23 @@ static void
 begin_columns(FdwScan *state, Relation rel, List *needed, List *places)
 {
 	MqFdwColumns *columns = mq_fdw_columns_load(RelationGetRelid(rel), RelationGetDescr(rel));
+	MqMessageRow *row = &state->row;
 	ListCell   *lc;
 	ListCell   *place;
 
 	state->payload = mq_fdw_payload_reader(columns, needed);
-	state->at = palloc(sizeof(int) * (list_length(needed) + 1));
-	state->columns = palloc(sizeof(MqFdwColumn) * (list_length(needed) + 1));
+	row->topic = state->topic;
+	row->at = palloc(sizeof(int) * (list_length(needed) + 1));
+	row->columns = palloc(sizeof(MqFdwColumn) * (list_length(needed) + 1));
+	mq_message_row_begin(row);
 	forboth(lc, needed, place, places)
 	{
 		int			at = lfirst_int(lc) - 1;
 
 		if (columns->columns[at].kind == MQ_FDW_COLUMN_PAYLOAD)
 			continue;
-		state->at[state->n] = lfirst_int(place) - 1;
-		state->columns[state->n++] = columns->columns[at];
+		row->at[row->n] = lfirst_int(place) - 1;
+		row->columns[row->n++] = columns->columns[at];
 	}
 }
 
@@ -208,7 +182,7 @@ mq_fdw_iterate_scan(ForeignScanState *node)
 		return give_count(state, slot);
 	if (unlikely(state->nothing) || !mq_scan_next(state->scan, &partition, &record))
 		return slot;
-	if (state->n > 0 || state->payload != NULL)
+	if (state->row.n > 0 || state->payload != NULL)
 		fill_row(state, partition, &record, slot);
 	return ExecStoreVirtualTuple(slot);
 }
@@ -297,124 +271,12 @@ apply_bounds(FdwScan *state)
 static void
 fill_row(FdwScan *state, int32 partition, const MqRecord *record, TupleTableSlot *slot)
 {
-	Datum	   *values = slot->tts_values;
-	bool	   *nulls = slot->tts_isnull;
-	Jsonb	   *headers = NULL;
-	ArrayType  *tags = NULL;
-	bool		decoded = record->header_count == 0;
-	int			i;
-
 	if (state->payload != NULL)
 	{
 		MqSqlPlace	place = {state->topic, "value", partition, record->offset};
 
-		mq_fdw_payload_read(state->payload, &place, record->value, record->value_len, values, nulls);
+		mq_fdw_payload_read(state->payload, &place, record->value, record->value_len,
+							slot->tts_values, slot->tts_isnull);
 	}
-	for (i = 0; i < state->n; i++)
-	{
-		const MqFdwColumn *column = &state->columns[i];
-		int			at = state->at[i];
-
-		nulls[at] = false;
-		switch (column->kind)
-		{
-			case MQ_FDW_COLUMN_PARTITION:
-				values[at] = Int32GetDatum(partition);
-				break;
-			case MQ_FDW_COLUMN_MSG_OFFSET:
-				values[at] = Int64GetDatum(record->offset);
-				break;
-			case MQ_FDW_COLUMN_TS:
-				values[at] = TimestampTzGetDatum(mq_sql_timestamptz(record->timestamp));
-				nulls[at] = record->timestamp == MQ_NO_TIMESTAMP;
-				break;
-			case MQ_FDW_COLUMN_KEY:
-				nulls[at] = record->key == NULL;
-				if (record->key == NULL)
-					break;
-				values[at] = column->type == BYTEAOID ?
-					as_varlena(state, &state->key, record->key, record->key_len) :
-					typed_bytes(state, column, &state->key, partition, record->offset, record->key, record->key_len);
-				break;
-			case MQ_FDW_COLUMN_VALUE:
-				nulls[at] = record->value == NULL;
-				if (record->value == NULL)
-					break;
-				values[at] = column->type == BYTEAOID ?
-					as_varlena(state, &state->value, record->value, record->value_len) :
-					typed_bytes(state, column, &state->value, partition, record->offset, record->value, record->value_len);
-				break;
-			default:
-				if (!decoded)
-					mq_sql_headers_decode(record, &headers, &tags);
-				decoded = true;
-				values[at] = column->kind == MQ_FDW_COLUMN_TAGS ? PointerGetDatum(tags) : PointerGetDatum(headers);
-				nulls[at] = DatumGetPointer(values[at]) == NULL;
-				break;
-		}
-	}
-}
-
-/* A key or a value as text or JSON. */
-static Datum
-typed_bytes(FdwScan *state, const MqFdwColumn *column, RowBuffer *buffer,
-			int32 partition, MqOffset offset, const uint8 *bytes, int32 len)
-{
-	MqSqlPlace	place = {state->topic, column->name, partition, offset};
-	Datum		result;
-
-	if (column->type == JSONBOID)
-		return mq_sql_message_jsonb(&place, bytes, len);
-	if (column->type == JSONOID)
-		return PointerGetDatum(mq_sql_message_json(&place, bytes, len, &nullSemAction));
-	if (GetDatabaseEncoding() != PG_UTF8)
-		result = PointerGetDatum(mq_sql_message_text(&place, bytes, len));
-	else
-	{
-		mq_sql_message_check_utf8(&place, bytes, len);
-		result = as_varlena(state, buffer, bytes, len);
-	}
-	if (column->typmod >= 0)
-		check_length(column, &place, DatumGetTextPP(result));
-	return result;
-}
-
-/* The byte before belongs to us: see mq_scan_next(). */
-static inline Datum
-as_varlena(FdwScan *state, RowBuffer *buffer, const uint8 *bytes, int32 len)
-{
-	if (len <= SHORT_BYTES)
-	{
-		uint8	   *start = unconstify(uint8 *, bytes) - VARHDRSZ_SHORT;
-
-		SET_VARSIZE_SHORT(start, len + VARHDRSZ_SHORT);
-		return PointerGetDatum(start);
-	}
-	if (buffer->room < (Size) len + VARHDRSZ)
-	{
-		if (buffer->data != NULL)
-			pfree(buffer->data);
-		buffer->room = (Size) len + len / 2 + VARHDRSZ;
-		buffer->data = MemoryContextAlloc(state->context, buffer->room);
-	}
-	SET_VARSIZE(buffer->data, len + VARHDRSZ);
-	memcpy(VARDATA(buffer->data), bytes, len);
-	return PointerGetDatum(buffer->data);
-}
-
-/* varchar(n) is a promise; messages produced through functions do not know of it. */
-static void
-check_length(const MqFdwColumn *column, const MqSqlPlace *place, const text *t)
-{
-	int			length = pg_mbstrlen_with_len(VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
-
-	if (length <= column->typmod - VARHDRSZ)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
-			 errmsg("message %s is too long for type %s", place->column,
-					format_type_with_typemod(column->type, column->typmod)),
-			 errdetail("At offset %lld of partition %d of topic \"%s\": it has %d characters.",
-					   (long long) place->offset, place->partition, place->topic, length),
-			 errhint("Declare the column without a length.")));
+	mq_message_row_fill(&state->row, partition, record, slot->tts_values, slot->tts_isnull);
 }

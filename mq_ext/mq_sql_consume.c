@@ -3,7 +3,8 @@
  *	  mq.fetch() and its twins, mq.offsets(), mq.offset_at().
  *
  * They only translate: arguments into a request, records into rows.  What a
- * reader may see, and when it waits, is decided in broker/mq_fetch.c.
+ * reader may see, and when it waits, is decided in broker/mq_fetch.c.  A fetch
+ * in FROM is mostly not called at all: see mq_fetch_plan.c.
  *
  * Locking: ACCESS SHARE on the topic's relation, as a SELECT.
  */
@@ -17,6 +18,7 @@
 #include "broker/mq_topic_names.h"
 #include "broker/mq_topic_retired.h"
 #include "mq_ext/mq_sql.h"
+#include "mq_ext/mq_sql_consume.h"
 #include "mq_ext/mq_sql_message.h"
 
 /* The arguments of mq.fetch() */
@@ -112,16 +114,24 @@ mq_sql_offset_at(PG_FUNCTION_ARGS)
 static Datum
 fetch(FunctionCallInfo fcinfo, MqSqlForm form)
 {
-	char	   *name = mq_sql_arg_name(fcinfo, ARG_TOPIC, "topic");
-	MqFetchRequest request = {0};
+	MqFetchRequest request;
 
-	read_request(fcinfo, &request);
-	request.topic = mq_topic_open(name, AccessShareLock, ACL_SELECT);
+	mq_sql_fetch_request(fcinfo, &request);
+	mq_fetch(&request, mq_sql_message_put, mq_sql_message_begin(fcinfo, request.topic->name, form));
+	return (Datum) 0;
+}
+
+void
+mq_sql_fetch_request(FunctionCallInfo fcinfo, MqFetchRequest *request)
+{
+	char	   *name = mq_sql_arg_name(fcinfo, ARG_TOPIC, "topic");
+
+	memset(request, 0, sizeof(*request));
+	read_request(fcinfo, request);
+	request->topic = mq_topic_open(name, AccessShareLock, ACL_SELECT);
 	/* what means "any" inside is no partition that a user may name */
 	if (!PG_ARGISNULL(ARG_PARTITION))
-		mq_topic_check_partition(request.topic, request.partition);
-	mq_fetch(&request, mq_sql_message_put, mq_sql_message_begin(fcinfo, name, form));
-	return (Datum) 0;
+		mq_topic_check_partition(request->topic, request->partition);
 }
 
 static void

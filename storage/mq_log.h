@@ -71,6 +71,7 @@ extern int	mq_log_slot(const MqLog *log);
 extern const MqLogKey *mq_log_key(const MqLog *log);
 extern bool mq_log_has_files(const MqLog *log);
 extern bool mq_log_is_dropped(const MqLog *log);
+extern bool mq_log_is_usable(const MqLog *log);	/* or its offsets raise */
 extern void mq_log_offsets(MqLog *log, MqLogOffsets *out);
 extern int	mq_log_partitions_on_disk(Oid dboid, const pg_uuid_t *topic);	/* -1 = not even a folder for them */
 

@@ -308,6 +308,12 @@ mq_log_is_dropped(const MqLog *log)
 }
 
 bool
+mq_log_is_usable(const MqLog *log)
+{
+	return !log->dropped && log->state != MQ_LOG_DISABLED;
+}
+
+bool
 mq_log_same_topic(const MqLogKey *key, Oid dboid, const pg_uuid_t *topic)
 {
 	return key->dboid == dboid &&

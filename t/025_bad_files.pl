@@ -33,8 +33,8 @@ $node->safe_psql('postgres', q{
 my %uuids = split /[|\n]/, $node->safe_psql('postgres', 'SELECT topic, topic_id FROM mq.topics');
 
 # the next run must be able to remove it, however this one ends
-my $folder;
-END { chmod 0700, $folder if defined $folder }
+my ($folder, $half);
+END { chmod 0700, grep { defined } $folder, $half }
 
 sub sqlstate
 {
@@ -167,23 +167,31 @@ chmod 0700, $folder or die;
 produce($node, 'unlisted', ['last']);
 ok(wait_for_settled('unlisted', 6), 'mended, all is settled');
 
-# The same at boot: the log is closed, the others are not
+# The same at boot: the log is closed, the others are not, nor is the other partition
 
+$node->safe_psql('postgres', q{SELECT mq.create_topic('half', 2)});
+$node->safe_psql('postgres', qq{SELECT mq.produce('half', 'x', partition => $_)}) foreach 0, 1;
+($half) = glob "$data/pg_mq/*/" . $node->safe_psql('postgres', q{SELECT topic_id FROM mq.topics WHERE topic = 'half'}) . '/1';
 $node->stop;
-chmod 0300, $folder or die;
+chmod 0300, $folder, $half or die;
 shim_start($node);
+is($node->safe_psql('postgres', q{SELECT count(value) FROM mq_topics.half WHERE partition = 0}), 1, 'a partition that is well is read, planned too');
+is(sqlstate(q{SELECT count(value) FROM mq_topics.half WHERE partition = 1}), 'XX001', 'the other is not');
+is(sqlstate(q{EXPLAIN SELECT value FROM mq_topics.half}), '', 'planning alone looks past it');
+is(sqlstate(q{SELECT count(value) FROM mq_topics.half}), 'XX001', 'reading all does not');
 is(state('unlisted'), 'disabled', 'boot disables a log whose folder it cannot read');
 is(sqlstate(q{SELECT * FROM mq.fetch('unlisted')}), 'XX001', 'it does not look empty');
 is(sqlstate(q{SELECT count(*) FROM mq_topics.unlisted}), 'XX001', 'nor does its table');
 ($rc, $out, $err) = $node->psql('postgres', q{SELECT topic, count(*) FROM mq.segments WHERE topic IN ('lone', 'unlisted') GROUP BY 1});
 is($out, 'lone|1', 'the view of segments shows the others');
 like($err, qr/WARNING:  could not read folder/, 'with a warning');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM mq.topics}), 6, 'so does that of topics');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM mq.topics}), 7, 'so does that of topics');
 produce($node, 'good', ['0']);
 $node->safe_psql('postgres', 'CHECKPOINT');
 $node->stop;
-chmod 0700, $folder or die;
+chmod 0700, $folder, $half or die;
 shim_start($node);
+is($node->safe_psql('postgres', q{SELECT count(value) FROM mq_topics.half}), 2, 'mended, both partitions are there');
 is(scalar(my @values = fetch($node, 'unlisted', 0)), 6, 'mended, all is there');
 is(state('unlisted'), 'active', 'and nothing is wrong with it');
 

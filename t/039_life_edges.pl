@@ -268,6 +268,25 @@ is(offsets_of($node, 't'), '30 400 370', 'a restart');
 	is(sql(q{SELECT value FROM mq.fetch_text('o')}), 'old', 'options of a transaction that failed are not obeyed');
 }
 
+# A scan of more partitions than it keeps pinned, one of which goes meanwhile and
+# leaves its place to another log
+{
+	my $many = new_node('many', conf => $conf . "mq.max_partitions = 100\n");
+	$many->safe_psql('postgres', q{SELECT mq.create_topic('t', 70), mq.create_topic('filler', 99)});
+	$many->safe_psql('postgres', q{SELECT count(mq.produce('t', 'x', partition => i % 70)) FROM generate_series(1, 700) i});
+	$many->safe_psql('postgres', q{SELECT mq.retire_partition('t', 40)});
+	my $reader = $many->background_psql('postgres');
+	$reader->query_safe('BEGIN; DECLARE c CURSOR FOR SELECT partition FROM mq_topics.t');
+	$reader->query_safe('FETCH 1 FROM c');
+	$many->safe_psql('postgres', q{SELECT mq.delete_records('t', 40, -1)});
+	$many->safe_psql('postgres', q{SELECT count(*) FROM mq.run_retention('t')});
+	$many->poll_query_until('postgres', q{SELECT count(*) = 69 FROM mq.partitions WHERE topic = 't'}) or die 'the retired partition stays';
+	$many->safe_psql('postgres', q{SELECT count(mq.produce('filler', 'y', partition => i)) FROM generate_series(0, 98) i});
+	is(scalar(split /\n/, $reader->query_safe('FETCH ALL FROM c')), 689, 'a scan passes over a partition that has gone');
+	$reader->quit;
+	$many->stop;
+}
+
 offsets_in_order($node);
 is(sql(q{SELECT * FROM mq.verify() WHERE status <> 'ok'}), '', 'mq.verify finds nothing');
 $node->stop;
