@@ -152,13 +152,14 @@ per_second()				# times, statement, statements before
 # An empty topic, empty tables, nothing dirty.
 fresh()
 {
-	sql "SELECT mq.drop_topic('bench', if_exists => true)" >/dev/null 2>&1
+	sql "SELECT mq.drop_topic(t, if_exists => true) FROM unnest('{bench,bench_text}'::text[]) t" >/dev/null 2>&1
 	# the janitor removes the files, which must not happen during a measurement
 	for _ in $(seq 100); do
 		[ -n "$(find "$scratch/data/pg_mq" -mindepth 2 -maxdepth 2 2>/dev/null)" ] || break
 		sleep 0.1
 	done
 	sql "SELECT mq.create_topic('bench', partitions => 1)" >/dev/null
+	sql "CREATE FOREIGN TABLE bench_text (value text) SERVER mq OPTIONS (topic 'bench_text', partitions '1')"
 	sql 'DROP TABLE IF EXISTS bench_heap, bench_bytes, bench_keyed;
 		CREATE TABLE bench_heap (value text);
 		CREATE TABLE bench_bytes (value bytea);

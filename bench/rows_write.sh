@@ -62,9 +62,12 @@ row_copy()
 {
 	copy_topic() { bulk_rate "COPY mq_topics.bench (value) FROM '$scratch/t/source.txt'"; }
 	copy_heap() { bulk_rate "COPY bench_bytes FROM '$scratch/t/source.txt'"; }
+	copy_topic_text() { bulk_rate "COPY bench_text FROM '$scratch/t/source.txt'"; }
+	copy_heap_text() { bulk_rate "COPY bench_heap FROM '$scratch/t/source.txt'"; }
 	make_source
-	warm=1 race copy_topic copy_heap
+	warm=1 race copy_topic copy_heap copy_topic_text copy_heap_text
 	report "COPY $rows x 100 B FROM a file into the topic's table" 'into a bare heap' rows/s '>= 1.5'
+	report 'the same, both with a column of type text' 'into a bare heap' rows/s '>= 1.5' 3 4
 }
 
 # A hundred messages, one commit.

@@ -302,6 +302,7 @@ enter_part(MqScan *scan)
 		if (scan->from < scan->to)
 		{
 			scan->reader = mq_log_reader_begin(scan->log, scan->from, scan->to, MQ_LOG_DAMAGE_ERROR);
+			mq_log_reader_writes(scan->reader);
 			return true;
 		}
 		leave_part(scan);

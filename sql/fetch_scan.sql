@@ -79,9 +79,9 @@ BEGIN
 	CLOSE c;
 	RETURN result;
 END $$;
-SELECT every(scan = call) AS same, count(DISTINCT scan) > 30 AS many
+SELECT every(scan = call) AS same, count(DISTINCT scan) > 15 AS many
 FROM (SELECT array_agg((n * 7919 % 1211 - 550) * CASE n % 3 WHEN 0 THEN 1 WHEN 1 THEN 3 ELSE 7 END) AS moves, walk
-	FROM generate_series(1, 60) walk, LATERAL generate_series(walk, walk + 30) n GROUP BY walk) w,
+	FROM generate_series(1, 25) walk, LATERAL generate_series(walk, walk + 30) n GROUP BY walk) w,
 	LATERAL (SELECT set_config('mq.enable_fetch_scan', 'on', false), pg_temp.walk($$SELECT msg_offset || '/' || length(value) || left(value, 1) FROM mq.fetch_text('long', max_messages => 10000, max_bytes => 10000000)$$, moves) AS scan) s,
 	LATERAL (SELECT set_config('mq.enable_fetch_scan', 'off', false), pg_temp.walk($$SELECT msg_offset || '/' || length(value) || left(value, 1) FROM mq.fetch_text('long', max_messages => 10000, max_bytes => 10000000)$$, moves) AS call) c;
 RESET mq.enable_fetch_scan;

@@ -255,6 +255,31 @@ mq_file_size_fd(int fd)
 }
 
 bool
+mq_file_stamp(int fd, MqFileStamp *stamp)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return false;
+	stamp->inode = st.st_ino;
+	stamp->size = st.st_size;
+#ifdef __APPLE__
+	stamp->modified = st.st_mtimespec.tv_sec * INT64CONST(1000000000) + st.st_mtimespec.tv_nsec;
+	stamp->changed = st.st_ctimespec.tv_sec * INT64CONST(1000000000) + st.st_ctimespec.tv_nsec;
+#else
+	stamp->modified = st.st_mtim.tv_sec * INT64CONST(1000000000) + st.st_mtim.tv_nsec;
+	stamp->changed = st.st_ctim.tv_sec * INT64CONST(1000000000) + st.st_ctim.tv_nsec;
+#endif
+	return true;
+}
+
+bool
+mq_file_same_stamp(const MqFileStamp *a, const MqFileStamp *b)
+{
+	return a->inode == b->inode && a->size == b->size && a->modified == b->modified && a->changed == b->changed;
+}
+
+bool
 mq_file_exists(const char *path)
 {
 	struct stat st;

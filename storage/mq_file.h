@@ -34,6 +34,18 @@ extern bool mq_file_unlink(const char *path);
 extern bool mq_file_mkdir(const char *path);	/* true also when it is there */
 extern int64 mq_file_size(const char *path);	/* -1 */
 extern int64 mq_file_size_fd(int fd);
+
+/* By what a change of a file is told; within a tick of the system's clock it may be missed. */
+typedef struct MqFileStamp
+{
+	uint64		inode;
+	int64		size;
+	int64		modified;		/* ns */
+	int64		changed;
+} MqFileStamp;
+
+extern bool mq_file_stamp(int fd, MqFileStamp *stamp);
+extern bool mq_file_same_stamp(const MqFileStamp *a, const MqFileStamp *b);
 extern bool mq_file_exists(const char *path);	/* false with ENOENT only when it is not there */
 extern bool mq_file_is_symlink(const char *path);
 extern int64 mq_file_disk_free(const char *path);	/* bytes an ordinary user may still take; -1 */

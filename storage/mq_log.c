@@ -37,6 +37,7 @@
 #include "storage/mq_log_start.h"
 #include "storage/mq_log_tail.h"
 #include "storage/mq_log_wal.h"
+#include "storage/mq_read_buffer.h"
 #include "storage/mq_segment.h"
 
 /* What one hold of the append lock takes. */
@@ -256,7 +257,7 @@ mq_log_release(void)
 		mq_log_range_free(spare_range);
 		spare_range = MQ_LOG_NO_RANGE;
 	}
-	mq_log_reader_release();
+	mq_read_buffer_release();
 	mq_log_start_leave_all();
 	mq_log_unpin_all();
 }

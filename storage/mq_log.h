@@ -127,6 +127,7 @@ typedef struct MqLogBatchView
 /* Reads batches that hold offsets of [from, limit); result lives in the current memory context. */
 extern MqLogReader *mq_log_reader_begin(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damage);
 extern void mq_log_reader_expect(MqLogReader *reader, int64 records);	/* so many will do, as far as the caller knows */
+extern void mq_log_reader_writes(MqLogReader *reader);	/* the caller writes into the batches it gets */
 extern bool mq_log_reader_next(MqLogReader *reader, MqLogBatchView *view);
 extern void mq_log_reader_end(MqLogReader *reader);
 

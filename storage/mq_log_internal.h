@@ -213,7 +213,6 @@ extern void mq_log_drop_slots(Oid dboid, const pg_uuid_t *topic, int32 partition
 extern bool mq_log_same_topic(const MqLogKey *key, Oid dboid, const pg_uuid_t *topic);
 
 /* mq_log_read.c; at the end of a transaction */
-extern void mq_log_reader_release(void);
 
 /* mq_log_info.c */
 extern MqTimestamp mq_log_segment_time(const MqLogKey *key, MqOffset segment);

@@ -26,11 +26,10 @@
 #include "storage/mq_log_internal.h"
 #include "storage/mq_log_start.h"
 #include "storage/mq_log_tail.h"
+#include "storage/mq_read_buffer.h"
 #include "storage/mq_segment.h"
 
 #define WINDOW			64			/* descriptors looked at together */
-#define FIRST_READ		(16 * 1024)
-#define LARGEST_READ	(1024 * 1024)
 
 struct MqLogReader
 {
@@ -47,24 +46,12 @@ struct MqLogReader
 	uint32		window_first;
 	uint32		window_n;
 	MemoryContext context;
-	uint8	   *buffer;
-	size_t		buffer_size;
-	uint32		run_position;	/* what the buffer holds of the .log */
-	uint32		run_length;
+	MqReadBuffer buffer;
 	uint32		read_ahead;
 	int64		wanted;			/* records that will be enough, for the first read; 0 = not known */
 	MqStatRead	done;			/* not yet counted */
 };
 
-/*
- * One buffer is kept from reader to reader: memory that was just got from the
- * system costs a page fault for each page, which short fetches feel.
- */
-static uint8 *kept = NULL;
-static size_t kept_size = 0;
-static bool kept_taken = false;
-
-static bool take_kept(MqLogReader *reader, size_t len);
 static void enter_segment(MqLogReader *reader, MqOffset segment);
 static void check_missing(MqLogReader *reader, MqOffset from, MqOffset next);
 static MqOffset end_of_segment(MqLogReader *reader);
@@ -72,6 +59,7 @@ static bool leave_segment(MqLogReader *reader);
 static const MqDescriptorDisk *descriptor(MqLogReader *reader, uint32 number);
 static bool is_wanted(MqLogReader *reader, const MqDescriptorDisk *d);
 static bool load_batch(MqLogReader *reader, const MqDescriptorDisk *d, MqLogBatchView *view);
+static bool read_run(MqLogReader *reader, const MqDescriptorDisk *d);
 static uint32 expected_length(MqLogReader *reader, const MqDescriptorDisk *d);
 static uint32 run_length(MqLogReader *reader, const MqDescriptorDisk *d);
 static void report(MqLogReader *reader, MqSegmentFile kind, int64 position, MqOffset from, MqOffset next, const char *what);
@@ -97,7 +85,7 @@ mq_log_reader_begin(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damag
 	reader->limit = limit;
 	reader->damage = damage;
 	reader->segment = reader->turn = -1;
-	reader->read_ahead = FIRST_READ;
+	reader->read_ahead = MQ_READ_BUFFER_FIRST;
 	reader->context = CurrentMemoryContext;
 	if (log->state == MQ_LOG_DISABLED)
 		read_failed(&log->key, 0, MQ_SEGMENT_LOG);
@@ -130,7 +118,15 @@ mq_log_reader_begin(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damag
 	enter_segment(reader, segment);
 	if (segment > from)
 		reader->expected = from;
+	mq_read_buffer_resume(&reader->buffer, &log->key, segment);
 	return reader;
+}
+
+void
+mq_log_reader_writes(MqLogReader *reader)
+{
+	reader->buffer.length = 0;
+	reader->buffer.written = true;
 }
 
 void
@@ -235,10 +231,7 @@ mq_log_reader_end(MqLogReader *reader)
 	count_reads(reader);
 	if (reader->turn >= 0)
 		mq_log_start_leave(reader->log, reader->turn);
-	if (reader->buffer != NULL && reader->buffer == kept)
-		kept_taken = false;
-	else if (reader->buffer != NULL)
-		pfree(reader->buffer);
+	mq_read_buffer_end(&reader->buffer, &reader->log->key);
 	pfree(reader);
 }
 
@@ -258,7 +251,7 @@ enter_segment(MqLogReader *reader, MqOffset segment)
 	reader->count = Max(size, 0) / MQ_BATCHES_ENTRY_SIZE;
 	reader->number = 0;
 	reader->window_n = 0;
-	reader->run_length = 0;
+	reader->buffer.length = 0;
 	reader->expected = segment;
 	if (size < 0)
 	{
@@ -386,88 +379,65 @@ is_wanted(MqLogReader *reader, const MqDescriptorDisk *d)
 	return false;
 }
 
-/* What an error leaves taken is free again at the end of the transaction: mq_log_reader_release(). */
-static bool
-take_kept(MqLogReader *reader, size_t len)
-{
-	bool		ours = reader->buffer != NULL && reader->buffer == kept;
-
-	if (len > LARGEST_READ || (kept_taken && !ours))
-		return false;
-	if (kept_size < len)
-	{
-		size_t		size = Max(len, FIRST_READ);
-
-		if (kept != NULL)
-			pfree(kept);
-		kept = NULL;
-		kept_size = 0;
-		kept = MemoryContextAlloc(TopMemoryContext, size);
-		kept_size = size;
-	}
-	if (reader->buffer != NULL && !ours)
-		pfree(reader->buffer);
-	kept_taken = true;
-	reader->buffer = kept;
-	reader->buffer_size = kept_size;
-	return true;
-}
-
-void
-mq_log_reader_release(void)
-{
-	kept_taken = false;
-}
-
 /* Gets the batch into the buffer and checks it; false when it is damaged and to be skipped. */
 static bool
 load_batch(MqLogReader *reader, const MqDescriptorDisk *d, MqLogBatchView *view)
 {
 	MqOffset	base = reader->segment + d->offset_delta;
+	MqReadBuffer *buffer = &reader->buffer;
 	MqBatchStatus status;
 
-	if (d->position < reader->run_position ||
-		d->position + d->length > reader->run_position + reader->run_length)
+	if (d->position >= buffer->position && d->position + d->length <= buffer->position + buffer->length)
 	{
-		uint32		len = expected_length(reader, d);
-		int			fd = mq_segment_open(&reader->log->key, reader->segment, MQ_SEGMENT_LOG, false);
-		int64		got;
-		instr_time	start;
-
-		if (len > reader->buffer_size && !take_kept(reader, len))
-		{
-			if (reader->buffer != NULL && reader->buffer != kept)
-				pfree(reader->buffer);
-			else if (reader->buffer != NULL)
-				kept_taken = false;
-			reader->buffer = MemoryContextAlloc(reader->context, len);
-			reader->buffer_size = len;
-		}
-		begin_read(&start);
-		got = fd < 0 ? -1 : mq_file_pread(fd, reader->buffer, len, d->position);
-		if (got < 0)
-		{
-			reader->run_length = 0;
-			report_unreadable(reader, MQ_SEGMENT_LOG, d->position, base, base + d->record_count);
-			return false;
-		}
-		end_read(reader, &start, got);
-		reader->run_position = d->position;
-		reader->run_length = got;
-		reader->read_ahead = Min(reader->read_ahead * 4, LARGEST_READ);
-		reader->wanted = 0;
+		/* what a reader before this one has left saves some */
+		if (reader->wanted > 0)
+			reader->wanted = Max(1, reader->wanted - (base + d->record_count - Max(base, reader->from)));
 	}
-
-	view->data = reader->buffer + (d->position - reader->run_position);
+	else if (!read_run(reader, d))
+	{
+		report_unreadable(reader, MQ_SEGMENT_LOG, d->position, base, base + d->record_count);
+		return false;
+	}
+	view->data = buffer->data + (d->position - buffer->position);
 	view->segment = reader->segment;
 	view->position = d->position;
-	status = mq_log_check_batch(d, base, view->data,
-								reader->run_position + reader->run_length - d->position, &view->info);
+	if (buffer->has_checked && buffer->checked == d->position)
+		status = mq_batch_parse(view->data, d->length, &view->info);
+	else
+		status = mq_log_check_batch(d, base, view->data, buffer->position + buffer->length - d->position,
+									&view->info);
+	buffer->checked = d->position;
+	buffer->has_checked = status == MQ_BATCH_OK;
 	if (status == MQ_BATCH_OK)
 		return true;
 	report(reader, MQ_SEGMENT_LOG, d->position, base, base + d->record_count,
 		   mq_batch_status_text(status));
 	return false;
+}
+
+/* The batch and what stands behind it, into the buffer; false with errno set. */
+static bool
+read_run(MqLogReader *reader, const MqDescriptorDisk *d)
+{
+	MqReadBuffer *buffer = &reader->buffer;
+	uint32		len = expected_length(reader, d);
+	int			fd = mq_segment_open(&reader->log->key, reader->segment, MQ_SEGMENT_LOG, false);
+	int64		got = -1;
+	instr_time	start;
+
+	mq_read_buffer_need(buffer, len, reader->context);
+	begin_read(&start);
+	if (fd >= 0 && mq_file_stamp(fd, &buffer->stamp))
+		got = mq_file_pread(fd, buffer->data, len, d->position);
+	if (got < 0)
+		return false;
+	end_read(reader, &start, got);
+	buffer->segment = reader->segment;
+	buffer->position = d->position;
+	buffer->length = got;
+	reader->read_ahead = Min(reader->read_ahead * 4, MQ_READ_BUFFER_LARGEST);
+	reader->wanted = 0;
+	return true;
 }
 
 /* The first time, what so many records take if all are like those of this batch. */
@@ -478,7 +448,7 @@ expected_length(MqLogReader *reader, const MqDescriptorDisk *d)
 	{
 		int64		bytes = reader->wanted * d->length / Max(d->record_count, 1) + d->length;
 
-		reader->read_ahead = (uint32) Min(Max(bytes, FIRST_READ), LARGEST_READ);
+		reader->read_ahead = (uint32) Min(Max(bytes, MQ_READ_BUFFER_FIRST), MQ_READ_BUFFER_LARGEST);
 	}
 	return run_length(reader, d);
 }

@@ -26,6 +26,7 @@ static bool segment_is_full(const MqLog *log, const MqLogBatch *batch);
 static void start_log(MqLog *log);
 static void create_segment(MqLog *log, MqOffset base);
 static void reserve(MqLog *log, MqSegmentFile kind, int64 need, int64 *reserved);
+static bool janitor_can_help(const MqLog *log, MqSegmentFile kind, int64 need, int64 reserved);
 static void ask_for_space(MqLog *log);
 
 void
@@ -194,7 +195,7 @@ reserve(MqLog *log, MqSegmentFile kind, int64 need, int64 *reserved)
 
 	if (need <= *reserved)
 	{
-		if (need > *reserved - *reserved / 4)
+		if (janitor_can_help(log, kind, need, *reserved))
 			ask_for_space(log);
 		return;
 	}
@@ -217,6 +218,24 @@ reserve(MqLog *log, MqSegmentFile kind, int64 need, int64 *reserved)
 	}
 	*reserved = target;
 	ask_for_space(log);
+}
+
+/*
+ * In the last part of what is reserved.  In the last part of a segment nothing
+ * more will be, and once the next one is there nobody need be woken.
+ */
+static bool
+janitor_can_help(const MqLog *log, MqSegmentFile kind, int64 need, int64 reserved)
+{
+	int64		segment = log->config.segment_bytes;
+	int64		limit = kind == MQ_SEGMENT_LOG ? segment : segment / 4;
+	int64		usable = Min(reserved, limit);
+
+	if (need <= usable - usable / 4)
+		return false;
+	if (reserved < limit)
+		return true;
+	return !log->next_ready && (kind == MQ_SEGMENT_LOG ? need : (int64) log->end.position) >= segment / 2;
 }
 
 /* The janitor should extend the reservation, or prepare the next segment once this one is half full. */

@@ -8,6 +8,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use MqNode;
 use MqTest;
 
 my $primary = new_node(
@@ -87,7 +88,7 @@ consistent($primary, $all, 'primary');
 foreach my $point (@points)
 {
 	my ($name, $count) = @$point;
-	my $node = PostgreSQL::Test::Cluster->new("at_$name");
+	my $node = MqNode->new("at_$name");
 	$node->init_from_backup($primary, 'base', has_restoring => 1, standby => 0);
 	$node->append_conf('postgresql.conf', "recovery_target_name = '$name'\nrecovery_target_action = promote\narchive_mode = off\nrecovery_target_timeline = current");
 	$node->start;

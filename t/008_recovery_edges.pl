@@ -8,6 +8,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use MqNode;
 use MqTest;
 
 my $node = new_node('edges', conf => "autovacuum = off\nmax_prepared_transactions = 5");
@@ -179,7 +180,7 @@ SKIP:
 	}
 	ok(!-e "$data/pg_xact/0000" || $node->safe_psql('postgres', "SELECT age(datfrozenxid) < 60000 FROM pg_database ORDER BY 1 LIMIT 1") eq 't',
 		'pg_xact can be truncated');
-	my $old = PostgreSQL::Test::Cluster->new('old');
+	my $old = MqNode->new('old');
 	$old->init_from_backup($node, 'old', has_streaming => 1);
 	$old->start;
 	$node->wait_for_catchup($old, 'replay', $node->lsn('insert'));

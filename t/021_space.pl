@@ -126,7 +126,7 @@ ok(wait_until(sub { reserved('rare', $closed) == 0 }, 'the closed segment gives 
 is(contents('rare'), 'a1000 r1000 w50000 r30000 r1000', 'all is there');
 offsets_in_order($node);
 
-# A prepared segment that is used while the janitor has it in hand
+# A segment begins while the janitor has the next one ready, but has not said so
 
 sub prepared
 {
@@ -141,22 +141,20 @@ sub ahead
 	return $err;
 }
 
-ahead(25, 2000);
-wait_until(\&prepared, 'a segment is prepared');
 $flag = "$data/mq_fault_space_prepared";
 append_to_file($flag, '');
-set_faults($node, 'space_prepared:pause');
+set_faults($node, 'space_prepared:pause:2');
 $log = log_end($node);
-ahead(1, 2000);
+ahead(26, 2000);
 $node->wait_for_log(qr/fault point "space_prepared" paused/, $log);
 is(ahead(8, 2000), '', 'the next segment begins');
 is(scalar(my @two = segments('ahead')), 2, 'so there are two');
-ok(!prepared(), 'and none is prepared');
+ok(prepared(), 'and one is prepared');
 unlink $flag;
 clear_faults($node);
 $node->poll_query_until('postgres', q{SELECT state = 'idle' FROM pg_stat_activity WHERE backend_type = 'mq_ext janitor'}) or die 'the janitor is busy';
-is(ahead(1, 60000), '', 'nobody takes the segment that is used for one that is prepared');
-is(scalar(my @rolled = segments('ahead')), 3, 'though another began');
+is(ahead(1, 60000), '', 'that one is used');
+is(scalar(my @rolled = segments('ahead')), 3, 'and another began');
 
 # A prepared segment that somebody has removed
 

@@ -47,7 +47,8 @@ kill_process($settler, 'STOP');
 
 produce($node, 'small', ['one']);
 # the view of topics would write the tail: the folder is found without it
-my ($small) = grep { !-s } glob "$data/pg_mq/*/*/0/00000000000000000000.log";
+my $id = $node->safe_psql('postgres', q{SELECT topic_id FROM mq_internal.topics WHERE name = 'small'});
+my ($small) = grep { !-s } glob "$data/pg_mq/*/$id/0/00000000000000000000.log";
 ok(defined $small, 'a small message does not go to the files at once');
 is_deeply([ values_of('small') ], ['one'], 'a reader sees it');
 my $one = -s $small;

@@ -96,18 +96,18 @@ is(catalog_size(), $catalog, 'nor by workers');
 
 # What a fetch reads, by the length of the log
 
-# Reads of files that a fetch of ten messages makes in a new session, after one
-# that opened what there is to open.
+# Reads of files that a fetch of ten messages makes in a session that has read
+# elsewhere, if the log is long enough for that: what there is to open is open.
 sub reads_of
 {
-	my ($topic, $from) = @_;
-	my $fetch = "SELECT count(*) FROM mq.fetch_text('$topic', 0, $from, 10);";
+	my ($topic, $from, $end) = @_;
+	my $fetch = sub { my ($at) = @_; return "SELECT count(*) FROM mq.fetch_text('$topic', 0, $at, 10);" };
 	my $session = $node->background_psql('postgres');
 
-	is($session->query_safe($fetch), '10', "$topic: ten messages at $from");
+	is($session->query_safe($fetch->(int($from + $end / 2) % ($end - 10))), '10', "$topic: ten messages somewhere");
 	# a rule that never fires counts
 	shim_rules($node, 'fail call=read path=pg_mq/*.log nth=1000000 error=EIO', 'fail call=read path=pg_mq/*.batches nth=1000000 error=EIO');
-	$session->query_safe($fetch);
+	is($session->query_safe($fetch->($from)), '10', "ten messages at $from");
 	my @hits = map { $_->{hits} } shim_counts($node);
 	shim_rules($node);
 	$session->quit;
@@ -135,13 +135,13 @@ foreach my $place ([ head => 0 ], [ middle => 0.5 ], [ tail => 1 ])
 	my (@log, @batches);
 	foreach my $topic (qw(short load))
 	{
-		my ($log, $batches) = reads_of($topic, int(($length{$topic} - 10) * $share));
+		my ($log, $batches) = reads_of($topic, int(($length{$topic} - 10) * $share), $length{$topic});
 		push @log, $log;
 		push @batches, $batches;
 	}
 	diag "$name: reads of .log $log[0] in the short log, $log[1] in the long one; of .batches $batches[0] and $batches[1]";
 	cmp_ok($log[1], '>', 0, "$name: a fetch reads the log");
-	cmp_ok($log[1], '<=', $log[0] + 1, "$name: not more often when it is long");
+	cmp_ok($log[1], '<=', 2, "$name: not more often when it is long");
 	# a binary search in a segment that is full takes a few steps more
 	cmp_ok($batches[1], '<=', $batches[0] + 8, "$name: nor its descriptors");
 }

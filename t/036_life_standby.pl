@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 
+use MqNode;
 use MqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -145,7 +146,7 @@ $primary->safe_psql('postgres', q{SELECT pg_create_restore_point('ended'); SELEC
 sub restored
 {
 	my ($name, $backup, $point) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = MqNode->new($name);
 
 	$node->init_from_backup($primary, $backup, has_restoring => 1);
 	$node->append_conf('postgresql.conf', <<"CONF");

@@ -15,7 +15,7 @@ use warnings;
 
 use Exporter 'import';
 use File::Basename qw(dirname);
-use PostgreSQL::Test::Cluster;
+use MqNode;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
@@ -37,7 +37,7 @@ my $conf_file = dirname(__FILE__) . '/../mq_ext.conf';
 sub new_node
 {
 	my ($name, %opt) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = MqNode->new($name);
 
 	$node->init(
 		allows_streaming => 1,
@@ -57,7 +57,7 @@ sub new_node
 sub new_standby
 {
 	my ($primary, $name, %opt) = @_;
-	my $standby = PostgreSQL::Test::Cluster->new($name);
+	my $standby = MqNode->new($name);
 
 	$primary->backup("for_$name");
 	$standby->init_from_backup($primary, "for_$name", has_streaming => 1);
