@@ -93,12 +93,30 @@ delete_before(MqLog *log, const MqLogOffsets *offsets, MqOffset before)
 		(void) mq_log_start_clean(log);
 }
 
+void
+mq_life_check(const MqTopic *topic)
+{
+	int32		i;
+
+	for (i = 0; i < topic->partitions; i++)
+	{
+		MqLogConfig config;
+		MqLog	   *log;
+
+		CHECK_FOR_INTERRUPTS();
+		log = open_log(topic, i, &config);
+		mq_log_start_check(log);
+		mq_log_unpin(log);
+	}
+}
+
 int64
 mq_life_purge(const MqTopic *topic)
 {
 	int64		purged = 0;
 	int32		i;
 
+	mq_life_check(topic);
 	for (i = 0; i < topic->partitions; i++)
 	{
 		MqLogOffsets offsets;

@@ -24,7 +24,11 @@ extern void mq_life_configure(const MqTopic *topic, int32 partition, MqLog *log)
 /* Deletes the messages before an offset; returns where the partition begins now.  Raises MQ005 */
 extern MqOffset mq_life_delete(const MqTopic *topic, int32 partition, MqOffset before);
 
-/* Deletes all that is visible; returns how many offsets that were. */
+/*
+ * Check raises if some partition cannot be emptied; purge does so first, then
+ * deletes all that is visible and returns how many offsets that were.
+ */
+extern void mq_life_check(const MqTopic *topic);
 extern int64 mq_life_purge(const MqTopic *topic);
 
 /* Begins a new segment; false where the active one is empty. */

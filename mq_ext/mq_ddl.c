@@ -44,6 +44,7 @@
 #include "broker/mq_topic_names.h"
 #include "broker/mq_topic_options.h"
 #include "mq_ext/mq_ddl.h"
+#include "mq_ext/mq_ddl_new.h"
 
 #define SERVER_NAME			"mq"
 #define EXTENSION_SCHEMA	"mq"
@@ -88,6 +89,12 @@ static ColumnDef *
 column(const char *name, Oid type)
 {
 	return makeColumnDef(name, type, -1, get_typcollation(type));
+}
+
+bool
+mq_ddl_can_create(void)
+{
+	return mq_ddl_new_is_allowed(get_namespace_oid(MQ_TOPIC_NAMES_SCHEMA, false), SERVER_NAME);
 }
 
 /* Event triggers fire as for a command of the user's, hence PROCESS_UTILITY_QUERY. */

@@ -18,6 +18,9 @@ extern Oid	mq_ddl_create(const char *relname, List *options);
 extern void mq_ddl_alter(Oid relid, List *options);
 extern void mq_ddl_drop(Oid relid);
 
+/* called before the name is claimed: false if mq_ddl_create() would raise 42501 for the role */
+extern bool mq_ddl_can_create(void);
+
 /* called by mq.retire_partition(): sets option "retired", which nobody else may change */
 extern void mq_ddl_retire(Oid relid, const char *retired);
 

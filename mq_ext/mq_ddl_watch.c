@@ -10,20 +10,21 @@
  *
  * The ProcessUtility hook sees a command before and after it is run.  Before,
  * it completes a CREATE FOREIGN TABLE and gives the clearer refusals; after, it
- * makes the topic of the new relation.  Commands of a function, a DO block or an
- * extension's script come here, too.
+ * makes the topic of the new relation, and carries out a TRUNCATE.  Commands of
+ * a function, a DO block or an extension's script come here, too.
  *
  * The object access hook sees what is being done, in whatever way: it knows the
  * relation by its OID, with the lock held, where the name in a command may mean
  * another relation a moment later.  So options are checked there, inheritance
  * and triggers are refused there, and columns that change are noted for a look
  * when the command is done.  A drop is never refused: whichever way a relation
- * goes, its topic goes with it.
+ * goes, its topic goes with it, and a column that goes with its type, say, is
+ * missed by those who use the table.
  *
  * pg_upgrade puts back what the catalog held, rows of mq_internal.topics
  * included; nothing here stands in its way.
  *
- * Locking: what the server's commands take; creating claims the topic's name.
+ * Locking: what the server's commands take.
  */
 #include "postgres.h"
 
@@ -32,21 +33,17 @@
 #include "access/reloptions.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_foreign_table.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
-#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "tcop/utility.h"
-#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -54,22 +51,21 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
-#include "broker/mq_topic.h"
 #include "broker/mq_topic_changes.h"
 #include "broker/mq_topic_identity.h"
-#include "broker/mq_topic_names.h"
 #include "broker/mq_topic_options.h"
 #include "broker/mq_topic_rows.h"
 #include "broker/mq_xact_topics.h"
 #include "mq_ext/mq_ddl.h"
+#include "mq_ext/mq_ddl_new.h"
+#include "mq_ext/mq_ddl_run.h"
+#include "mq_ext/mq_ddl_table.h"
+#include "mq_ext/mq_ddl_truncate.h"
 #include "mq_ext/mq_ddl_watch.h"
 #include "mq_ext/mq_fdw_columns.h"
 #include "storage/mq_log.h"
 #include "storage/mq_settle.h"
-
-#define INTERNAL_SCHEMA		"mq_internal"
 
 /* Topics whose columns have changed, in the transaction's memory, and of which transaction. */
 static List *touched = NIL;
@@ -81,10 +77,6 @@ static object_access_hook_type next_access_hook = NULL;
 static void watch_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 						  ProcessUtilityContext context, ParamListInfo params,
 						  QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc);
-static bool makes_topic(Node *statement);
-static PlannedStmt *prepare_create(PlannedStmt *pstmt);
-static void claim_topic(const char *name, const char *relname, Oid schema);
-static void finish_create(CreateForeignTableStmt *statement);
 static void refuse_statement(Node *statement);
 static void refuse_new_parent(AlterTableStmt *statement);
 static void check_touched(void);
@@ -94,11 +86,7 @@ static void on_options_change(Oid relid);
 static void on_new_trigger(Oid trigger);
 static void touch(Oid relid);
 static Datum read_now(Oid catalog, Oid index, AttrNumber key, Oid value, AttrNumber column, bool *isnull);
-static bool is_topic_table(Oid relid);
-static bool is_our_server(ForeignServer *server);
 static Oid	topic_of_range(RangeVar *relation);
-static void refuse_attachment(Oid relid, const char *what) pg_attribute_noreturn();
-static void refuse_inheritance(const char *topic) pg_attribute_noreturn();
 
 void
 mq_ddl_watch_init(void)
@@ -115,127 +103,35 @@ watch_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			  QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
 {
 	bool		drops_database = IsA(pstmt->utilityStmt, DropdbStmt);
-	bool		creates = makes_topic(pstmt->utilityStmt);
+	bool		creates = mq_ddl_new_is(pstmt->utilityStmt);
+	bool		claimed = false;
+	int			depth;
+	MqDdlRun	run;
 
 	mq_settle_single_user();
 	refuse_statement(pstmt->utilityStmt);
 	if (creates)
 	{
-		pstmt = prepare_create(pstmt);
+		pstmt = mq_ddl_new_prepare(pstmt, &claimed);
 		read_only_tree = false;
 	}
+	depth = mq_ddl_run_begin(pstmt->utilityStmt, context == PROCESS_UTILITY_TOPLEVEL);
 	if (next_utility_hook != NULL)
 		next_utility_hook(pstmt, query, read_only_tree, context, params, env, dest, qc);
 	else
 		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, env, dest, qc);
+	mq_ddl_run_end(depth, &run);
 
 	/* the statement may be gone by now, unless it is our copy */
 	if (creates)
-		finish_create((CreateForeignTableStmt *) pstmt->utilityStmt);
+		mq_ddl_new_finish((CreateForeignTableStmt *) pstmt->utilityStmt, run.made, claimed);
 	/* a part of a command may leave columns as no command would */
 	if (context != PROCESS_UTILITY_SUBCOMMAND)
 		check_touched();
+	if (run.truncated != NIL)
+		mq_ddl_truncate_finish(&run);
 	if (drops_database && mq_log_is_attached())
 		mq_xact_note_drop_database();
-}
-
-/* Where the server refuses to create anything, it is left to say so. */
-static bool
-makes_topic(Node *statement)
-{
-	ForeignServer *server;
-
-	if (!IsA(statement, CreateForeignTableStmt) || IsBinaryUpgrade || XactReadOnly || IsInParallelMode())
-		return false;
-	server = GetForeignServerByName(((CreateForeignTableStmt *) statement)->servername, true);
-	return server != NULL && is_our_server(server);
-}
-
-/*
- * A copy of the command that says everything: the schema, which must not be
- * another one when we look for the relation, and the options that a dump needs.
- */
-static PlannedStmt *
-prepare_create(PlannedStmt *pstmt)
-{
-	CreateForeignTableStmt *statement;
-	RangeVar   *relation;
-	Oid			schema;
-	const char *name;
-
-	pstmt = copyObject(pstmt);
-	statement = (CreateForeignTableStmt *) pstmt->utilityStmt;
-	relation = statement->base.relation;
-	schema = RangeVarGetCreationNamespace(relation);
-	if (relation->schemaname == NULL)
-		relation->schemaname = get_namespace_name(schema);
-	statement->options = mq_topic_changes_complete(statement->options, relation->relname);
-	if (statement->base.if_not_exists && OidIsValid(get_relname_relid(relation->relname, schema)))
-		return pstmt;			/* the server says what there is to say */
-
-	name = mq_topic_options_get(statement->options, MQ_TOPIC_OPTIONS_NAME);
-	mq_topic_names_check(name);
-	if (isAnyTempNamespace(schema) || relation->relpersistence == RELPERSISTENCE_TEMP)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("topic \"%s\" cannot be temporary", name),
-				 errdetail("A topic's messages are there for other sessions, too."),
-				 errhint("Create it in another schema, and drop it when it is no longer needed.")));
-	if (statement->base.inhRelations != NIL || statement->base.partbound != NULL)
-		refuse_inheritance(name);
-	claim_topic(name, relation->relname, schema);
-	return pstmt;
-}
-
-/*
- * After a wait for somebody who made the same relation the server says that it
- * exists; a topic that is another relation already is ours to tell of.
- */
-static void
-claim_topic(const char *name, const char *relname, Oid schema)
-{
-	Oid			relid;
-	char	   *other;
-
-	mq_topic_names_claim(name);
-	relid = mq_topic_relation(name);
-	other = get_rel_name(relid);
-	if (other == NULL || OidIsValid(get_relname_relid(relname, schema)))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_DUPLICATE_OBJECT),
-			 errmsg("topic \"%s\" already exists", name),
-			 errdetail("Its relation is %s, and a topic has one.",
-					   quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), other)),
-			 errhint("Use that relation or a view of it, or give option \"%s\" another name.",
-					 MQ_TOPIC_OPTIONS_NAME)));
-}
-
-/* Makes the topic of the relation that the command has made. */
-static void
-finish_create(CreateForeignTableStmt *statement)
-{
-	RangeVar   *relation = statement->base.relation;
-	Oid			relid;
-	List	   *options;
-
-	CommandCounterIncrement();
-	relid = get_relname_relid(relation->relname, get_namespace_oid(relation->schemaname, false));
-	if (!is_topic_table(relid) || mq_topic_is_topic(relid) || !mq_topic_options_ours(relid))
-	{
-		if (statement->base.if_not_exists)
-			return;				/* it was there before */
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation \"%s\" was changed before it was a topic", relation->relname),
-				 errdetail("An event trigger has dropped, moved or renamed it."),
-				 errhint("Let event triggers leave foreign tables of server \"%s\" alone.", statement->servername)));
-	}
-	(void) mq_topic_options_load(relid, &options);
-	mq_topic_changes_check_new(options);
-	if (check_function_bodies)
-		mq_fdw_columns_check(relid);
-	mq_topic_identity_insert(relid, mq_topic_options_get(options, MQ_TOPIC_OPTIONS_NAME));
 }
 
 /*
@@ -255,12 +151,12 @@ refuse_statement(Node *statement)
 		case T_CreateTrigStmt:
 			relid = topic_of_range(((CreateTrigStmt *) statement)->relation);
 			if (OidIsValid(relid))
-				refuse_attachment(relid, "trigger");
+				mq_ddl_table_refuse_attachment(relid, "trigger");
 			break;
 		case T_RuleStmt:
 			relid = topic_of_range(((RuleStmt *) statement)->relation);
 			if (OidIsValid(relid))
-				refuse_attachment(relid, "rule");
+				mq_ddl_table_refuse_attachment(relid, "rule");
 			break;
 		default:
 			break;
@@ -288,7 +184,7 @@ refuse_new_parent(AlterTableStmt *statement)
 		if (!OidIsValid(relid))
 			relid = topic_of_range(other);
 		if (OidIsValid(relid))
-			refuse_inheritance(mq_topic_options_topic(relid));
+			mq_ddl_table_refuse_inheritance(mq_topic_options_topic(relid));
 	}
 }
 
@@ -316,8 +212,8 @@ check_touched(void)
 		/* locked already, unless what touched it was rolled back */
 		if (!ConditionalLockRelationOid(relid, AccessShareLock))
 			continue;
-		if (is_topic_table(relid))
-			mq_fdw_columns_check(relid);
+		if (mq_ddl_table_is(relid))
+			mq_fdw_columns_check(relid, true);
 	}
 }
 
@@ -337,13 +233,16 @@ watch_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, v
 	{
 		Oid			parent = ((ObjectAccessPostAlter *) arg)->auxiliary_id;
 
-		if (is_topic_table(object_id) || is_topic_table(parent))
-			refuse_inheritance(mq_topic_options_topic(is_topic_table(object_id) ? object_id : parent));
+		if (mq_ddl_table_is(object_id) || mq_ddl_table_is(parent))
+			mq_ddl_table_refuse_inheritance(mq_topic_options_topic(mq_ddl_table_is(object_id) ? object_id : parent));
 	}
 	else if (access == OAT_POST_CREATE && class_id == TriggerRelationId)
 		on_new_trigger(object_id);
-	else if ((access == OAT_POST_ALTER || access == OAT_POST_CREATE || access == OAT_DROP) &&
-			 class_id == RelationRelationId && sub_id > 0 && is_topic_table(object_id))
+	else if (access == OAT_POST_CREATE && class_id == RelationRelationId && sub_id == 0)
+		mq_ddl_run_note_made(object_id);
+	else if (class_id == RelationRelationId && sub_id > 0 &&
+			 (access == OAT_POST_ALTER || access == OAT_POST_CREATE || (access == OAT_DROP && mq_ddl_run_alters())) &&
+			 mq_ddl_table_is(object_id))
 		touch(object_id);
 }
 
@@ -369,7 +268,7 @@ on_options_change(Oid relid)
 	bool		isnull;
 	const char *retired;
 
-	if (!is_topic_table(relid) || !mq_topic_options_load(relid, &before))
+	if (!mq_ddl_table_is(relid) || !mq_topic_options_load(relid, &before))
 		return;
 	datum = read_now(ForeignTableRelationId, ForeignTableRelidIndexId, Anum_pg_foreign_table_ftrelid, relid,
 					 Anum_pg_foreign_table_ftoptions, &isnull);
@@ -389,8 +288,8 @@ on_new_trigger(Oid trigger)
 	Datum		relid = read_now(TriggerRelationId, TriggerOidIndexId, Anum_pg_trigger_oid, trigger,
 								 Anum_pg_trigger_tgrelid, &isnull);
 
-	if (!isnull && is_topic_table(DatumGetObjectId(relid)))
-		refuse_attachment(DatumGetObjectId(relid), "trigger");
+	if (!isnull && mq_ddl_table_is(DatumGetObjectId(relid)))
+		mq_ddl_table_refuse_attachment(DatumGetObjectId(relid), "trigger");
 }
 
 static void
@@ -429,68 +328,11 @@ read_now(Oid catalog, Oid index, AttrNumber key, Oid value, AttrNumber column, b
 	return datum;
 }
 
-/* A foreign table on a server of ours; it need not be locked, nor be there. */
-static bool
-is_topic_table(Oid relid)
-{
-	HeapTuple	tuple;
-	Oid			serverid;
-	ForeignServer *server;
-
-	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE)
-		return false;
-	tuple = SearchSysCache1(FOREIGNTABLEREL, ObjectIdGetDatum(relid));
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	serverid = ((Form_pg_foreign_table) GETSTRUCT(tuple))->ftserver;
-	ReleaseSysCache(tuple);
-	server = GetForeignServerExtended(serverid, FSV_MISSING_OK);
-	return server != NULL && is_our_server(server);
-}
-
-/*
- * Servers of ours are told by their handler, not by a name that can be changed.
- * Where the extension is not installed anybody may own a schema of that name.
- */
-static bool
-is_our_server(ForeignServer *server)
-{
-	ForeignDataWrapper *wrapper = GetForeignDataWrapperExtended(server->fdwid, FDW_MISSING_OK);
-
-	return wrapper != NULL && OidIsValid(wrapper->fdwhandler) &&
-		get_func_namespace(wrapper->fdwhandler) == get_namespace_oid(INTERNAL_SCHEMA, true) &&
-		OidIsValid(mq_topic_rows_table());
-}
-
 /* The topic's relation that a command names; InvalidOid if it names none. */
 static Oid
 topic_of_range(RangeVar *relation)
 {
 	Oid			relid = relation == NULL ? InvalidOid : RangeVarGetRelid(relation, NoLock, true);
 
-	return is_topic_table(relid) ? relid : InvalidOid;
-}
-
-static void
-refuse_attachment(Oid relid, const char *what)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot create a %s on topic \"%s\"", what, mq_topic_options_topic(relid)),
-			 errdetail("Messages also reach a topic by other ways than its table, and the %s would not run for them.", what),
-			 errhint("Consume the topic instead.")));
-}
-
-/*
- * Inheritance would show a topic's messages as rows of an ordinary table, or
- * change its columns with those of a parent.
- */
-static void
-refuse_inheritance(const char *topic)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("topic \"%s\" cannot take part in inheritance", topic),
-			 errdetail("A topic's table is neither a parent nor a child nor a table partition."),
-			 errhint("Use a view over the topics and tables.")));
+	return mq_ddl_table_is(relid) ? relid : InvalidOid;
 }

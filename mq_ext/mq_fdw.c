@@ -5,8 +5,8 @@
  * The wrapper makes a topic a relation, with an owner, privileges and options
  * in the server's catalogs.  Its messages are the rows: SELECT is planned in
  * mq_fdw_plan.c and executed in mq_fdw_scan.c, INSERT and COPY FROM are in
- * mq_fdw_modify.c.  What would change a row is refused at planning, with a
- * hint at what can be done instead.
+ * mq_fdw_modify.c, TRUNCATE in mq_ddl_truncate.c.  What would change a row is
+ * refused at planning, with a hint at what can be done instead.
  *
  * The validator is called for each change of options, before anything is
  * written, and judges each by itself.
@@ -16,7 +16,6 @@
 #include "postgres.h"
 
 #include "access/reloptions.h"
-#include "access/xact.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_foreign_table.h"
 #include "commands/defrem.h"
@@ -31,8 +30,8 @@
 #include "utils/rel.h"
 
 #include "broker/mq_topic_names.h"
-#include "broker/mq_life.h"
 #include "broker/mq_topic_options.h"
+#include "mq_ext/mq_ddl_truncate.h"
 #include "mq_ext/mq_ext.h"
 #include "mq_ext/mq_fdw.h"
 #include "mq_ext/mq_fdw_columns.h"
@@ -43,7 +42,7 @@ PG_FUNCTION_INFO_V1(mq_sql_fdw_handler);
 static void refuse_rows(PlannerInfo *root, Index rtindex, RangeTblEntry *rte, Relation rel);
 static List *refuse_modify(PlannerInfo *root, ModifyTable *plan, Index result_relation, int subplan);
 static int	insert_only(Relation rel);
-static void purge(List *rels, DropBehavior behavior, bool restart_seqs);
+static void truncate_later(List *rels, DropBehavior behavior, bool restart_seqs);
 static List *refuse_import(ImportForeignSchemaStmt *statement, Oid server);
 static bool analyze_nothing(Relation rel, AcquireSampleRowsFunc *func, BlockNumber *pages);
 static TupleTableSlot *never_modify(EState *estate, ResultRelInfo *info,
@@ -109,7 +108,7 @@ mq_sql_fdw_handler(PG_FUNCTION_ARGS)
 
 	routine->AddForeignUpdateTargets = refuse_rows;
 	routine->PlanForeignModify = refuse_modify;
-	routine->ExecForeignTruncate = purge;
+	routine->ExecForeignTruncate = truncate_later;
 	routine->ImportForeignSchema = refuse_import;
 	routine->AnalyzeForeignTable = analyze_nothing;
 
@@ -140,26 +139,11 @@ insert_only(Relation rel)
 	return 1 << CMD_INSERT;
 }
 
-/*
- * TRUNCATE deletes messages as mq.purge_topic() does, at once.  The server has
- * locked the relations and checked the privilege.
- */
+/* The server has checked the privilege. */
 static void
-purge(List *rels, DropBehavior behavior, bool restart_seqs)
+truncate_later(List *rels, DropBehavior behavior, bool restart_seqs)
 {
-	ListCell   *lc;
-
-	foreach(lc, rels)
-	{
-		MqTopic    *topic = mq_topic_open_relation(RelationGetRelid((Relation) lfirst(lc)), NoLock);
-
-		if (IsTransactionBlock() || IsSubTransaction())
-			ereport(WARNING,
-					(errcode(ERRCODE_WARNING),
-					 errmsg("the messages of topic \"%s\" are deleted at once", topic->name),
-					 errdetail("A ROLLBACK does not bring them back.")));
-		(void) mq_life_purge(topic);
-	}
+	mq_ddl_truncate_note(rels);
 }
 
 static List *

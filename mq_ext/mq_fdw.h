@@ -14,6 +14,8 @@ typedef enum MqFdwBoundKind
 	MQ_FDW_BOUND_PARTITIONS,	/* bigint[], any of */
 	MQ_FDW_BOUND_OFFSET,		/* bigint */
 	MQ_FDW_BOUND_TS,			/* timestamptz */
+	MQ_FDW_BOUND_TS_LOCAL,		/* timestamp */
+	MQ_FDW_BOUND_TS_DATE,		/* date */
 	MQ_FDW_BOUND_TAGS			/* text[], any of */
 } MqFdwBoundKind;
 

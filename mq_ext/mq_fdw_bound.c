@@ -13,7 +13,9 @@
 
 #include "access/stratnum.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "utils/array.h"
+#include "utils/date.h"
 #include "utils/timestamp.h"
 
 #include "broker/mq_scan.h"
@@ -25,15 +27,20 @@ static bool narrow_partitions(MqScanBounds *bounds, int partitions, ArrayType *a
 static bool keep_partitions(MqScanBounds *bounds, Bitmapset *set);
 static bool narrow_offset(MqScanBounds *bounds, int strategy, int64 value);
 static bool narrow_time(MqScanBounds *bounds, int strategy, TimestampTz value);
+static bool narrow_far_time(MqScanBounds *bounds, int strategy, TimestampTz value, int overflow);
 static MqTimestamp first_from(TimestampTz value);
 static MqTimestamp last_upto(TimestampTz value);
 static bool set_tags(MqScanBounds *bounds, ArrayType *array);
+static bool can_be_tag(const text *tag);
 
 /* What is compared with null is not true. */
 bool
 mq_fdw_bound_apply(MqScanBounds *bounds, int partitions, MqFdwBoundKind kind,
 				   int strategy, Datum value, bool isnull)
 {
+	int			overflow;
+	TimestampTz time;
+
 	if (isnull)
 		return false;
 	switch (kind)
@@ -46,6 +53,12 @@ mq_fdw_bound_apply(MqScanBounds *bounds, int partitions, MqFdwBoundKind kind,
 			return narrow_offset(bounds, strategy, DatumGetInt64(value));
 		case MQ_FDW_BOUND_TS:
 			return narrow_time(bounds, strategy, DatumGetTimestampTz(value));
+		case MQ_FDW_BOUND_TS_LOCAL:
+			time = timestamp2timestamptz_opt_overflow(DatumGetTimestamp(value), &overflow);
+			return narrow_far_time(bounds, strategy, time, overflow);
+		case MQ_FDW_BOUND_TS_DATE:
+			time = date2timestamptz_opt_overflow(DatumGetDateADT(value), &overflow);
+			return narrow_far_time(bounds, strategy, time, overflow);
 		case MQ_FDW_BOUND_TAGS:
 			return set_tags(bounds, DatumGetArrayTypeP(value));
 	}
@@ -141,6 +154,24 @@ narrow_time(MqScanBounds *bounds, int strategy, TimestampTz value)
 	return bounds->since <= bounds->upto;
 }
 
+/*
+ * A date may lie beyond what timestamptz can say, and is then given as infinity;
+ * but it lies between that and all that is finite, and is equal to nothing.
+ */
+static bool
+narrow_far_time(MqScanBounds *bounds, int strategy, TimestampTz value, int overflow)
+{
+	bool		less = strategy == BTLessStrategyNumber || strategy == BTLessEqualStrategyNumber;
+
+	if (overflow != 0 && strategy == BTEqualStrategyNumber)
+		return false;
+	if (overflow > 0)
+		strategy = less ? BTLessStrategyNumber : BTGreaterEqualStrategyNumber;
+	else if (overflow < 0)
+		strategy = less ? BTLessEqualStrategyNumber : BTGreaterStrategyNumber;
+	return narrow_time(bounds, strategy, value);
+}
+
 /* The first time in the log that is shown as this one or a later one. */
 static MqTimestamp
 first_from(TimestampTz value)
@@ -181,12 +212,23 @@ set_tags(MqScanBounds *bounds, ArrayType *array)
 	bounds->tags.n = 0;
 	for (i = 0; i < n; i++)
 	{
-		if (!nulls[i])
-		{
-			int			at = bounds->tags.n++;
+		text	   *tag = nulls[i] ? NULL : DatumGetTextPP(elems[i]);
+		int			at = bounds->tags.n;
 
-			tags[at] = (const char *) mq_sql_utf8(DatumGetTextPP(elems[i]), &bounds->tags.lens[at]);
-		}
+		if (tag == NULL || !can_be_tag(tag))
+			continue;
+		tags[at] = (const char *) mq_sql_utf8(tag, &bounds->tags.lens[at]);
+		bounds->tags.n++;
 	}
 	return bounds->tags.n > 0;
+}
+
+/* No message has a tag that is not UTF-8. */
+static bool
+can_be_tag(const text *tag)
+{
+	int			len = VARSIZE_ANY_EXHDR(tag);
+
+	return GetDatabaseEncoding() != PG_SQL_ASCII ||
+		mq_sql_utf8_valid((const uint8 *) VARDATA_ANY(tag), len) == len;
 }

@@ -40,7 +40,8 @@ static const Known known[] = {
 	{"tags", MQ_FDW_COLUMN_TAGS, {TEXTARRAYOID}, "text[]"}
 };
 
-static void load_column(MqFdwColumn *column, Oid relid, Form_pg_attribute attribute);
+static MqFdwColumns *load(Oid relid, TupleDesc desc, bool altered);
+static void load_column(MqFdwColumn *column, Oid relid, Form_pg_attribute attribute, bool altered);
 static const Known *find_known(const char *name);
 static void check_type(const Known *found, Form_pg_attribute attribute);
 static const char *json_option(Oid relid, AttrNumber attnum);
@@ -50,6 +51,12 @@ static const char *known_names(void);
 MqFdwColumns *
 mq_fdw_columns_load(Oid relid, TupleDesc desc)
 {
+	return load(relid, desc, false);
+}
+
+static MqFdwColumns *
+load(Oid relid, TupleDesc desc, bool altered)
+{
 	MqFdwColumns *columns = palloc0(sizeof(MqFdwColumns));
 	int			i;
 
@@ -57,7 +64,7 @@ mq_fdw_columns_load(Oid relid, TupleDesc desc)
 	columns->columns = palloc0(sizeof(MqFdwColumn) * Max(desc->natts, 1));
 	for (i = 0; i < desc->natts; i++)
 	{
-		load_column(&columns->columns[i], relid, TupleDescAttr(desc, i));
+		load_column(&columns->columns[i], relid, TupleDescAttr(desc, i), altered);
 		if (columns->columns[i].kind == MQ_FDW_COLUMN_PAYLOAD)
 			columns->payload++;
 	}
@@ -66,16 +73,16 @@ mq_fdw_columns_load(Oid relid, TupleDesc desc)
 }
 
 void
-mq_fdw_columns_check(Oid relid)
+mq_fdw_columns_check(Oid relid, bool altered)
 {
 	Relation	rel = relation_open(relid, NoLock);
 
-	(void) mq_fdw_columns_load(relid, RelationGetDescr(rel));
+	(void) load(relid, RelationGetDescr(rel), altered);
 	relation_close(rel, NoLock);
 }
 
 static void
-load_column(MqFdwColumn *column, Oid relid, Form_pg_attribute attribute)
+load_column(MqFdwColumn *column, Oid relid, Form_pg_attribute attribute, bool altered)
 {
 	const Known *found;
 
@@ -105,6 +112,10 @@ load_column(MqFdwColumn *column, Oid relid, Form_pg_attribute attribute)
 				(errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
 				 errmsg("column \"%s\" is no part of a message", column->name),
 				 errdetail("The parts of a message are %s.", known_names()),
+				 /* whoever mends one of several is told of the next */
+				 altered ?
+				 errhint("For a member of a JSON value, declare the column with OPTIONS (%s %s). One ALTER FOREIGN TABLE can alter several columns.",
+						 MQ_FDW_COLUMNS_OPTION, quote_literal_cstr(column->name)) :
 				 errhint("For a member of a JSON value, declare the column with OPTIONS (%s %s).",
 						 MQ_FDW_COLUMNS_OPTION, quote_literal_cstr(column->name))));
 }

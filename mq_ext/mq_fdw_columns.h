@@ -42,7 +42,7 @@ typedef struct MqFdwColumns
 /* Raises 42611 for columns that do not fit.  Result lives in the current memory context. */
 extern MqFdwColumns *mq_fdw_columns_load(Oid relid, TupleDesc desc);
 
-/* called by DDL: raises 42611 for a relation whose columns do not fit; the caller has it locked */
-extern void mq_fdw_columns_check(Oid relid);
+/* called by DDL that makes or alters it: raises 42611 for a relation whose columns do not fit; the caller has it locked */
+extern void mq_fdw_columns_check(Oid relid, bool altered);
 
 #endif							/* MQ_FDW_COLUMNS_H */

@@ -11,9 +11,9 @@
  * checked for each row.
  *
  * pg_dump --include-foreign-data writes messages as they were read, with their
- * offsets, and pg_restore hands them to COPY.  Such a COPY is told by the setting
- * that every dump begins with; it gives the messages new offsets, and new
- * partitions where the old ones are retired.
+ * offsets, for COPY or INSERT.  A restore is told by two settings that every dump
+ * begins with and that nobody else has together; it gives the messages new
+ * offsets, and new partitions where the old ones are retired.
  *
  * Privileges have been checked by the server, for whomever it is that needs
  * them: behind a view that is the view's owner.
@@ -22,6 +22,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -51,6 +52,7 @@ typedef struct FdwInsert
 } FdwInsert;
 
 static void begin(ResultRelInfo *info);
+static bool is_restore(void);
 static int32 produce_row(FdwInsert *insert, TupleTableSlot *slot, MqRecord *record);
 static int32 fill_record(FdwInsert *insert, TupleTableSlot *slot, MqRecord *record);
 static MqTimestamp row_time(TimestampTz ts);
@@ -71,7 +73,6 @@ void
 mq_fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *info)
 {
 	begin(info);
-	((FdwInsert *) info->ri_FdwState)->restores = !check_function_bodies;
 }
 
 static void
@@ -83,9 +84,17 @@ begin(ResultRelInfo *info)
 	insert->topic = mq_topic_retired_copy(mq_topic_open_relation(RelationGetRelid(rel), RowExclusiveLock));
 	insert->columns = mq_fdw_columns_load(RelationGetRelid(rel), RelationGetDescr(rel));
 	insert->payload = mq_fdw_payload_writer(insert->columns);
+	insert->restores = is_restore();
 	insert->row_context = AllocSetContextCreate(CurrentMemoryContext, "mq insert row",
 												ALLOCSET_DEFAULT_SIZES);
 	info->ri_FdwState = insert;
+}
+
+/* row_security, which dumps set as well, is what pg_dump was told. */
+static bool
+is_restore(void)
+{
+	return !check_function_bodies && namespace_search_path[0] == '\0';
 }
 
 TupleTableSlot *

@@ -16,8 +16,8 @@ extern MqFdwPayload *mq_fdw_payload_writer(const MqFdwColumns *columns);
 
 /*
  * Sets their values and nulls from a message's value (NULL = none).  Raises
- * 22021, 22P02, and what the columns' types raise for what is no value of
- * theirs.  Values live in the current memory context.
+ * 22021, 22P02, and the code that a column's type raises for what is no value
+ * of it.  Values live in the current memory context.
  */
 extern void mq_fdw_payload_read(MqFdwPayload *payload, const MqSqlPlace *place,
 								const uint8 *value, int32 len, Datum *values, bool *nulls);

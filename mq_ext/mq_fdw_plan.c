@@ -72,6 +72,7 @@ static bool match_comparison(PlannerInfo *root, RelOptInfo *rel, OpExpr *op, Fdw
 static bool match_any(PlannerInfo *root, RelOptInfo *rel, ScalarArrayOpExpr *op, FdwBound *bound);
 static MqFdwColumnKind column_of(RelOptInfo *rel, Node *node);
 static Oid datetime_opfamily(void);
+static bool set_time(PlannerInfo *root, RelOptInfo *rel, Node *value, Oid opno, FdwBound *bound);
 static bool set_value(PlannerInfo *root, RelOptInfo *rel, Node *value, Oid type, FdwBound *bound);
 static double estimate_read(PlannerInfo *root, RelOptInfo *rel, List *bounds);
 static double unknown_fraction(const FdwPlan *plan, const FdwBound *bound);
@@ -204,15 +205,14 @@ match_comparison(PlannerInfo *root, RelOptInfo *rel, OpExpr *op, FdwBound *bound
 			bound->strategy = get_op_opfamily_strategy(opno, INTEGER_BTREE_FAM_OID);
 			return bound->strategy != 0 && set_value(root, rel, right, INT8OID, bound);
 		case MQ_FDW_COLUMN_TS:
-			bound->kind = MQ_FDW_BOUND_TS;
 			bound->strategy = get_op_opfamily_strategy(opno, datetime_opfamily());
-			return bound->strategy != 0 && set_value(root, rel, right, TIMESTAMPTZOID, bound);
+			return bound->strategy != 0 && set_time(root, rel, right, opno, bound);
 		case MQ_FDW_COLUMN_TAGS:
 			/* bytes are compared, which is what equality means but for some collations */
 			bound->kind = MQ_FDW_BOUND_TAGS;
 			bound->strategy = InvalidStrategy;
 			return opno == OID_ARRAY_OVERLAP_OP &&
-				get_collation_isdeterministic(op->inputcollid) &&
+				OidIsValid(op->inputcollid) && get_collation_isdeterministic(op->inputcollid) &&
 				set_value(root, rel, right, TEXTARRAYOID, bound);
 		default:
 			return false;
@@ -248,7 +248,20 @@ datetime_opfamily(void)
 	return lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
 }
 
-/* The other side, if it stays the same during a scan; in the one type that the executor knows. */
+/* In the type that it is compared as, which may hold more than timestamptz. */
+static bool
+set_time(PlannerInfo *root, RelOptInfo *rel, Node *value, Oid opno, FdwBound *bound)
+{
+	Oid			left;
+	Oid			right;
+
+	op_input_types(opno, &left, &right);
+	bound->kind = right == DATEOID ? MQ_FDW_BOUND_TS_DATE :
+		right == TIMESTAMPOID ? MQ_FDW_BOUND_TS_LOCAL : MQ_FDW_BOUND_TS;
+	return set_value(root, rel, value, right, bound);
+}
+
+/* The other side, if it stays the same during a scan; in the type that the executor expects. */
 static bool
 set_value(PlannerInfo *root, RelOptInfo *rel, Node *value, Oid type, FdwBound *bound)
 {
@@ -304,6 +317,8 @@ unknown_fraction(const FdwPlan *plan, const FdwBound *bound)
 				return Min(1.0, plan->topic.partitions / Max(plan->total, 1.0));
 			return DEFAULT_INEQ_SEL;
 		case MQ_FDW_BOUND_TS:
+		case MQ_FDW_BOUND_TS_LOCAL:
+		case MQ_FDW_BOUND_TS_DATE:
 			return bound->strategy == BTEqualStrategyNumber ? DEFAULT_EQ_SEL : DEFAULT_INEQ_SEL;
 		case MQ_FDW_BOUND_TAGS:
 			return DEFAULT_INEQ_SEL;

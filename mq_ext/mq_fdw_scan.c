@@ -16,9 +16,12 @@
 #include "postgres.h"
 
 #include "access/stratnum.h"
+#include "catalog/pg_proc.h"
 #include "commands/explain.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
@@ -55,6 +58,7 @@ typedef struct FdwScan
 static void require_bound(const FdwScan *state, Relation rel);
 static void begin_columns(FdwScan *state, Relation rel, List *needed, List *places);
 static Bitmapset *fixed_partitions(FdwScan *state, ForeignScan *plan, bool *nothing);
+static bool may_change(Node *node, void *context);
 static TupleTableSlot *give_count(FdwScan *state, TupleTableSlot *slot);
 static void start_scan(FdwScan *state);
 static bool apply_bounds(FdwScan *state);
@@ -103,7 +107,10 @@ require_bound(const FdwScan *state, Relation rel)
 
 	foreach(lc, state->kinds)
 	{
-		if (lfirst_int(lc) == MQ_FDW_BOUND_OFFSET || lfirst_int(lc) == MQ_FDW_BOUND_TS)
+		MqFdwBoundKind kind = lfirst_int(lc);
+
+		if (kind == MQ_FDW_BOUND_OFFSET || kind == MQ_FDW_BOUND_TS ||
+			kind == MQ_FDW_BOUND_TS_LOCAL || kind == MQ_FDW_BOUND_TS_DATE)
 			return;
 	}
 	ereport(ERROR,
@@ -139,32 +146,63 @@ begin_columns(FdwScan *state, Relation rel, List *needed, List *places)
 }
 
 /*
- * The partitions that no rescan will go beyond; NULL = any.  Parameters of a
- * join have no value yet, and the scan's end must be fixed now.
+ * The partitions that no rescan will go beyond; NULL = any.  The scan's end must
+ * be fixed now, but the conditions are the first row's to evaluate: parameters of
+ * a join have no value yet, what a function gives may change until then, and
+ * there may be no first row, and then no error either.
  */
 static Bitmapset *
 fixed_partitions(FdwScan *state, ForeignScan *plan, bool *nothing)
 {
 	ListCell   *kind;
 	ListCell   *strategy;
+	ListCell   *expr;
 	ListCell   *value;
 	MqScanBounds bounds;
 
-	if (!bms_is_empty(plan->scan.plan.extParam) || !bms_is_empty(plan->scan.plan.allParam))
-		return NULL;
 	mq_scan_no_bounds(&bounds);
-	forthree(kind, state->kinds, strategy, state->strategies, value, state->values)
+	forfour(kind, state->kinds, strategy, state->strategies, expr, plan->fdw_exprs, value, state->values)
 	{
 		Datum		datum;
 		bool		isnull;
 
-		if (lfirst_int(kind) != MQ_FDW_BOUND_PARTITION && lfirst_int(kind) != MQ_FDW_BOUND_PARTITIONS)
+		if ((lfirst_int(kind) != MQ_FDW_BOUND_PARTITION && lfirst_int(kind) != MQ_FDW_BOUND_PARTITIONS) ||
+			may_change(lfirst(expr), NULL))
 			continue;
 		datum = ExecEvalExpr((ExprState *) lfirst(value), state->econtext, &isnull);
 		if (!mq_fdw_bound_apply(&bounds, state->partitions, lfirst_int(kind), lfirst_int(strategy), datum, isnull))
 			*nothing = true;
 	}
 	return bms_copy(bounds.partitions);
+}
+
+/* Constants and a statement's own parameters do not, nor does what only gives them another type. */
+static bool
+may_change(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_Const:
+			return false;
+		case T_Param:
+			return ((Param *) node)->paramkind != PARAM_EXTERN;
+		case T_FuncExpr:
+			if (func_volatile(((FuncExpr *) node)->funcid) != PROVOLATILE_IMMUTABLE ||
+				!get_func_leakproof(((FuncExpr *) node)->funcid))
+				return true;
+			break;
+		case T_List:
+		case T_RelabelType:
+		case T_ArrayExpr:
+		case T_ArrayCoerceExpr:
+		case T_CaseTestExpr:
+			break;
+		default:
+			return true;
+	}
+	return expression_tree_walker(node, may_change, context);
 }
 
 TupleTableSlot *

@@ -62,6 +62,8 @@ static Datum text_datum(MqSqlMessages *messages, RowBuffer *buffer, const MqSqlP
 static Datum bytes_datum(MqSqlMessages *messages, RowBuffer *buffer, const uint8 *bytes, int32 len);
 static void set_headers(MqSqlMessages *messages, const MqRecord *record);
 static text *escaped_text(const uint8 *bytes, int32 len);
+static void parse_json(const MqSqlPlace *place, text *json, JsonSemAction *action, bool escapes);
+static const char *json_problem(JsonParseErrorType error, JsonLexContext *lex);
 static const char *column_text(const MqSqlPlace *place);
 static const char *place_text(const MqSqlPlace *place);
 
@@ -258,8 +260,9 @@ mq_sql_message_text(const MqSqlPlace *place, const uint8 *bytes, int32 len)
 Datum
 mq_sql_message_jsonb(const MqSqlPlace *place, const uint8 *bytes, int32 len)
 {
-	text	   *json = mq_sql_message_json(place, bytes, len, &nullSemAction);
+	text	   *json = mq_sql_message_text(place, bytes, len);
 
+	parse_json(place, json, &nullSemAction, true);
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(json)));
 }
 
@@ -267,8 +270,17 @@ text *
 mq_sql_message_json(const MqSqlPlace *place, const uint8 *bytes, int32 len, JsonSemAction *action)
 {
 	text	   *json = mq_sql_message_text(place, bytes, len);
+
+	parse_json(place, json, action, false);
+	return json;
+}
+
+/* Without escapes, strings that text cannot hold pass, as in type json. */
+static void
+parse_json(const MqSqlPlace *place, text *json, JsonSemAction *action, bool escapes)
+{
 	JsonLexContext *lex = makeJsonLexContextCstringLen(VARDATA(json), VARSIZE(json) - VARHDRSZ,
-													   GetDatabaseEncoding(), true);
+													   GetDatabaseEncoding(), escapes);
 	JsonParseErrorType error;
 
 	if (action->semstate != NULL)
@@ -279,9 +291,28 @@ mq_sql_message_json(const MqSqlPlace *place, const uint8 *bytes, int32 len, Json
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("%s is not valid JSON", column_text(place)),
 				 place == NULL ? errdetail("%s", json_errdetail(error, lex)) :
-				 errdetail("%s: %s", place_text(place), json_errdetail(error, lex)),
+				 errdetail("%s: %s", place_text(place), json_problem(error, lex)),
 				 place == NULL ? 0 : errhint("Use mq.fetch_text() or mq.fetch() to read it.")));
-	return json;
+}
+
+/* Quotes nothing of the message: whoever reads a view need not be allowed to see it. */
+static const char *
+json_problem(JsonParseErrorType error, JsonLexContext *lex)
+{
+	switch (error)
+	{
+		case JSON_UNICODE_CODE_POINT_ZERO:
+		case JSON_UNICODE_ESCAPE_FORMAT:
+		case JSON_UNICODE_HIGH_SURROGATE:
+		case JSON_UNICODE_LOW_SURROGATE:
+			return json_errdetail(error, lex);
+		default:
+			break;
+	}
+	if (lex->token_start == NULL)
+		return _("The input string ended unexpectedly.");
+	return psprintf(_("It goes wrong at character %d."),
+					pg_mbstrlen_with_len(lex->input, lex->token_start - lex->input) + 1);
 }
 
 void

@@ -44,7 +44,8 @@ extern text *mq_sql_message_text(const MqSqlPlace *place, const uint8 *bytes, in
 
 /*
  * The bytes as a text that is JSON, parsed with these actions, whose state (if
- * any) begins with a pointer that is set to the lexer.  Raises 22P02 as well.
+ * any) begins with a pointer that is set to the lexer.  The actions get no names
+ * and no strings.  Raises 22P02 as well; for what type json takes only as jsonb.
  */
 extern Datum mq_sql_message_jsonb(const MqSqlPlace *place, const uint8 *bytes, int32 len);
 extern text *mq_sql_message_json(const MqSqlPlace *place, const uint8 *bytes, int32 len, JsonSemAction *action);

@@ -72,9 +72,9 @@ mq_sql_create_topic(PG_FUNCTION_ARGS)
 	mq_topic_names_check(name);
 	options = create_options(fcinfo, name);
 
-	/* no need to wait for others' claims on a name that is known to be taken */
+	/* no need to wait for others' claims on a name that is known to be taken, or not ours to take */
 	relid = mq_topic_relation(name);
-	if (!OidIsValid(relid))
+	if (!OidIsValid(relid) && mq_ddl_can_create())
 	{
 		mq_topic_names_claim(name);
 		relid = mq_topic_relation(name);

@@ -220,12 +220,26 @@ CREATE FOREIGN TABLE no_value (key text, tags text[]) SERVER mq;
 ALTER FOREIGN TABLE kept DROP COLUMN value, DROP COLUMN n;
 CREATE TYPE short_lived AS ENUM ('a');
 CREATE FOREIGN TABLE by_type (kind short_lived OPTIONS (json 'kind'), key text) SERVER mq;
+ALTER FOREIGN TABLE by_type DROP COLUMN kind;
+DO $$ BEGIN ALTER TABLE by_type DROP COLUMN kind CASCADE; END $$;
+
+-- a drop is not refused, though it takes the only column for the value along
+CREATE SCHEMA of_type;
+ALTER TYPE short_lived SET SCHEMA of_type;
+SELECT partition FROM mq.produce('by_type', '{"kind": "a"}', partition => 0);
 SET client_min_messages = warning;
-DROP TYPE short_lived CASCADE;
-ALTER FOREIGN TABLE by_type ADD COLUMN value bytea;
-DROP TYPE short_lived CASCADE;
+BEGIN;
+DROP TYPE of_type.short_lived CASCADE;
+ROLLBACK;
+DROP SCHEMA of_type CASCADE;
 RESET client_min_messages;
 \d by_type
+SELECT * FROM by_type;
+INSERT INTO by_type VALUES ('x');
+SELECT value FROM mq.fetch_text('by_type', 0);
+ALTER FOREIGN TABLE by_type ADD COLUMN headers jsonb;
+ALTER FOREIGN TABLE by_type ADD COLUMN value text;
+SELECT * FROM by_type;
 DROP FOREIGN TABLE by_type;
 
 -- a dump gives columns their options after the table
@@ -235,6 +249,23 @@ ALTER FOREIGN TABLE restored ALTER COLUMN id OPTIONS (json 'id');
 RESET check_function_bodies;
 ALTER FOREIGN TABLE restored ALTER COLUMN id OPTIONS (SET json 'no');
 ALTER FOREIGN TABLE restored ALTER COLUMN total OPTIONS (json 'total');
+DROP FOREIGN TABLE restored;
+
+-- several columns that mean nothing are mended by one command, or unchecked as well
+SET check_function_bodies = off;
+CREATE FOREIGN TABLE restored (value text, ident bigint, total numeric) SERVER mq;
+RESET check_function_bodies;
+SELECT * FROM restored;
+ALTER FOREIGN TABLE restored ALTER COLUMN ident OPTIONS (json 'id');
+ALTER FOREIGN TABLE restored RENAME COLUMN ident TO msg_offset;
+BEGIN;
+ALTER FOREIGN TABLE restored ALTER COLUMN ident OPTIONS (json 'id'), ALTER COLUMN total OPTIONS (json 'total');
+ROLLBACK;
+SET check_function_bodies = off;
+ALTER FOREIGN TABLE restored RENAME COLUMN ident TO msg_offset;
+RESET check_function_bodies;
+ALTER FOREIGN TABLE restored DROP COLUMN total;
+SELECT * FROM restored;
 DROP FOREIGN TABLE restored;
 
 -- name, schema, owner
@@ -276,10 +307,19 @@ SELECT topic, relation, owner FROM made WHERE topic = 'kept';
 GRANT CREATE ON SCHEMA store TO regress_mq_table_owner;
 SET ROLE regress_mq_table_owner;
 CREATE FOREIGN TABLE store.mine (value bytea) SERVER mq;
+-- those who may not hear nothing of others' topics
+CREATE FOREIGN TABLE store.mine (value bytea) SERVER mq OPTIONS (topic 'plain');
+CREATE FOREIGN TABLE IF NOT EXISTS store.mine (value bytea) SERVER mq OPTIONS (topic 'plain');
+CREATE FOREIGN TABLE IF NOT EXISTS store.kept (value bytea) SERVER mq OPTIONS (topic 'plain');
+SELECT mq.create_topic('mine');
 RESET ROLE;
 GRANT USAGE ON FOREIGN SERVER mq TO regress_mq_table_owner;
 SET ROLE regress_mq_table_owner;
 CREATE FOREIGN TABLE mq_topics.mine (value bytea) SERVER mq;
+CREATE FOREIGN TABLE mq_topics.mine (value bytea) SERVER mq OPTIONS (topic 'plain');
+CREATE FOREIGN TABLE store.mine (value bytea) SERVER mq OPTIONS (topic 'plain');
+SELECT mq.create_topic('mine');
+SELECT mq.create_topic('plain', if_not_exists => true);
 CREATE FOREIGN TABLE store.mine (value bytea) SERVER mq;
 RESET ROLE;
 SELECT topic, relation, owner FROM made WHERE topic = 'mine';
@@ -326,13 +366,67 @@ CREATE FOREIGN TABLE watched_3 (value bytea) SERVER mq;
 DROP EVENT TRIGGER sneak_end;
 SELECT topic, relation FROM made WHERE topic ~ '^(watched|nested)';
 CREATE FUNCTION mover() RETURNS event_trigger LANGUAGE plpgsql AS $$
+DECLARE
+	command text;
 BEGIN
-	IF tg_tag = 'CREATE FOREIGN TABLE' THEN EXECUTE 'ALTER FOREIGN TABLE public.moved SET SCHEMA store'; END IF;
+	IF tg_tag <> 'CREATE FOREIGN TABLE' OR current_setting('my.deep', true) = 'yes' THEN
+		RETURN;
+	END IF;
+	SET my.deep = 'yes';
+	FOREACH command IN ARRAY string_to_array(current_setting('my.commands'), ' / ') LOOP
+		BEGIN
+			EXECUTE command;
+		EXCEPTION WHEN duplicate_object THEN RAISE NOTICE '%', SQLERRM;
+		END;
+	END LOOP;
+	RESET my.deep;
 END $$;
 CREATE EVENT TRIGGER mover ON ddl_command_end EXECUTE FUNCTION mover();
+SET my.commands = 'ALTER FOREIGN TABLE public.moved SET SCHEMA store';
 CREATE FOREIGN TABLE moved (value bytea) SERVER mq;
+CREATE FOREIGN TABLE IF NOT EXISTS moved (value bytea) SERVER mq;
+SET my.commands = 'ALTER FOREIGN TABLE public.moved RENAME TO renamed';
+CREATE FOREIGN TABLE IF NOT EXISTS moved (value bytea) SERVER mq;
+SET my.commands = 'ALTER SCHEMA store RENAME TO sold';
+CREATE FOREIGN TABLE IF NOT EXISTS store.moved (value bytea) SERVER mq;
+SET my.commands = 'DROP FOREIGN TABLE public.moved';
+CREATE FOREIGN TABLE IF NOT EXISTS moved (value bytea) SERVER mq;
+-- another in its place
+SET my.commands = 'ALTER FOREIGN TABLE public.moved RENAME TO renamed / CREATE FOREIGN TABLE public.moved (value bytea) SERVER mq OPTIONS (topic ''placed'')';
+CREATE FOREIGN TABLE IF NOT EXISTS moved (value bytea) SERVER mq;
+SET my.commands = 'ALTER FOREIGN TABLE public.moved RENAME TO renamed / CREATE TABLE public.moved ()';
+CREATE FOREIGN TABLE IF NOT EXISTS moved (value bytea) SERVER mq;
+SELECT to_regclass('moved'), to_regclass('store.moved'), to_regclass('renamed');
+-- what was there before stays what it is, whatever is made meanwhile
+SET my.commands = 'CREATE FOREIGN TABLE public.moved (value bytea) SERVER mq';
+CREATE FOREIGN TABLE IF NOT EXISTS plain (value bytea) SERVER mq;
+SELECT topic, relation FROM made WHERE topic IN ('moved', 'plain');
+DROP FOREIGN TABLE moved;
+-- commands that fail within
+SET my.commands = 'CREATE FOREIGN TABLE public.other (value bytea) SERVER mq OPTIONS (topic ''plain'') / DO $do$ BEGIN PERFORM mq.create_topic(''plain''); END $do$ / CREATE TABLE public.in_between ()';
+CREATE FOREIGN TABLE IF NOT EXISTS moved (value bytea) SERVER mq;
+DROP TABLE in_between;
 DROP EVENT TRIGGER mover;
-SELECT to_regclass('moved'), to_regclass('store.moved');
+CREATE EVENT TRIGGER mover ON ddl_command_start EXECUTE FUNCTION mover();
+CREATE FOREIGN TABLE IF NOT EXISTS moved_2 (value bytea) SERVER mq;
+SELECT topic, relation FROM made WHERE topic LIKE 'moved%';
+DROP FOREIGN TABLE moved, moved_2;
+DROP TABLE in_between;
+DROP EVENT TRIGGER mover;
+-- what was there is not when the server looks
+CREATE FOREIGN TABLE moved (value bytea) SERVER mq OPTIONS (topic 'moved.old');
+CREATE EVENT TRIGGER mover ON ddl_command_start EXECUTE FUNCTION mover();
+SET my.commands = 'DROP FOREIGN TABLE public.moved';
+CREATE FOREIGN TABLE IF NOT EXISTS moved (value bytea) SERVER mq OPTIONS (topic 'plain');
+BEGIN;
+CREATE FOREIGN TABLE IF NOT EXISTS moved (value bytea) SERVER mq OPTIONS (topic 'moved.new');
+SELECT count(*) AS claimed FROM pg_locks
+	WHERE pid = pg_backend_pid() AND locktype = 'object' AND classid = 'mq_internal.topics'::regclass AND mode = 'ExclusiveLock';
+SELECT topic, relation FROM made WHERE topic LIKE 'moved%';
+COMMIT;
+DROP EVENT TRIGGER mover;
+DROP FOREIGN TABLE moved;
+SELECT ftrelid::regclass AS half_a_topic FROM pg_foreign_table WHERE ftrelid NOT IN (SELECT relation FROM mq_internal.topics);
 
 -- a view of a topic keeps it, CASCADE does not
 CREATE VIEW seen AS SELECT value FROM t;

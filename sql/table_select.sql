@@ -58,10 +58,12 @@ SELECT c || ' ' || o || ' ' || v FROM unnest(ARRAY['=', '<', '<=', '>', '>=']) o
 		('msg_offset', '9223372036854775807'), ('msg_offset', '-9223372036854775808'), ('msg_offset', 'NULL::bigint'), ('partition', 'NULL::int'),
 		('ts', '''2024-01-01 00:00:00.1Z'''), ('ts', '''2024-01-01 00:00:00.1004Z'''), ('ts', '''2024-01-01 00:00:00.099999Z'''),
 		('ts', '''2024-01-01 00:00:00Z'''), ('ts', '''infinity'''), ('ts', '''-infinity'''), ('ts', '''2024-01-02''::date'), ('ts', '''2024-01-01 00:00:01''::timestamp'),
-		('ts', '''294276-12-31 23:59:59.999999Z'''), ('ts', '''4714-11-24 00:00:00Z BC'''), ('ts', '''1969-12-31 23:59:59.999Z'''), ('ts', 'NULL::timestamptz'), ('ts', 'now()')) w(c, v);
+		('ts', '''294276-12-31 23:59:59.999999Z'''), ('ts', '''4714-11-24 00:00:00Z BC'''), ('ts', '''1969-12-31 23:59:59.999Z'''), ('ts', 'NULL::timestamptz'), ('ts', 'now()'),
+		('ts', '''5874897-01-01''::date'), ('ts', '''infinity''::date'), ('ts', '''-infinity''::timestamp'), ('ts', '''4714-11-24 BC''::date')) w(c, v);
 INSERT INTO conditions VALUES ('partition IN (0, 2)'), ('partition = ANY (''{1,1,NULL,7,-3}'')'), ('partition = ANY (NULL::int[])'), ('partition = ANY (''{}''::int[])'),
 	('partition = ANY (''{0,2}''::bigint[])'), ('partition = ANY (''{{0,1},{1,0}}''::smallint[])'), ('partition IN (0, 1) AND partition > 0'), ('partition = 0 AND partition = 1'),
 	('tags && ''{eu}'''), ('tags && ''{eu,vip}'''), ('tags && ''{}'''), ('tags && ''{NULL}'''), ('tags && ''{NULL,us}'''), ('tags && NULL'), ('tags && ''{{eu,x},{y,z}}'''), ('tags && ''{e}'''),
+	('ts = ANY (ARRAY[''2024-01-02''::timestamptz])'), ('''5874897-01-01''::date > ts'), ('ts BETWEEN ''4714-11-24 BC''::date AND ''5874897-01-01''::date'),
 	('''{us}'' && tags'), ('tags && ''{eu}'' AND tags && ''{vip}'''), ('3 > partition AND 10 >= msg_offset'),
 	('msg_offset BETWEEN 10 AND 20'), ('msg_offset BETWEEN 20 AND 10'), ('msg_offset > 3 AND msg_offset < 5'), ('msg_offset >= 5 AND msg_offset = 5 AND partition = 2'),
 	('ts >= ''2024-01-01 00:00:00.05Z'' AND ts < ''2024-01-01 00:00:00.06Z'''), ('ts BETWEEN ''2024-01-01 00:00:00.06Z'' AND ''2024-01-01 00:00:00.05Z'''),
@@ -85,6 +87,18 @@ BEGIN
 	END LOOP;
 	RAISE NOTICE '% conditions, % of which find nothing', (SELECT count(*) FROM conditions), empty;
 END $$;
+
+-- times that timestamptz cannot say in this time zone lie behind all that it can
+SET timezone = 'America/Los_Angeles';
+SELECT count(*) = (SELECT count(*) FROM mq_topics.events) AS all FROM mq_topics.events WHERE ts <= '294276-12-31 23:59:59'::timestamp;
+SELECT count(*) FROM mq_topics.events WHERE ts >= '294276-12-31 23:59:59'::timestamp OR ts = '294276-12-31 23:59:59'::timestamp;
+SELECT count(*) FROM mq_topics.events WHERE ts >= '294276-12-31 23:59:59'::timestamp;
+SELECT count(*) FROM mq_topics.events WHERE ts = '294276-12-31 23:59:59'::timestamp;
+SET timezone = 'Asia/Tokyo';
+SELECT count(*) = (SELECT count(*) FROM mq_topics.events) AS all FROM mq_topics.events WHERE ts >= '4714-11-24 BC'::timestamp;
+SELECT count(*) FROM mq_topics.events WHERE ts < '4714-11-24 BC'::timestamp;
+SELECT count(*) FROM mq_topics.events WHERE ts = '4714-11-24 BC'::timestamp;
+SET timezone = 'UTC';
 
 -- parameters: of prepared statements, of functions, of joins
 PREPARE page(int, bigint, int) AS SELECT msg_offset FROM mq_topics.events WHERE partition = $1 AND msg_offset > $2 ORDER BY msg_offset LIMIT $3;
@@ -110,6 +124,31 @@ SELECT DISTINCT count(*) OVER () = (SELECT count(*) FROM mq_topics.events) AS sa
 PREPARE several(int[], text[]) AS SELECT count(*) FROM mq_topics.events WHERE partition = ANY ($1) AND tags && $2;
 EXECUTE several('{0,1}', '{us}');
 EXECUTE several('{2}', NULL);
+-- a condition counts as of the first row, and not at all where there is none
+CREATE FUNCTION wanted() RETURNS int STABLE LANGUAGE plpgsql AS 'BEGIN RETURN current_setting(''test.wanted'')::int; END';
+SET test.wanted = 1;
+BEGIN;
+DECLARE late CURSOR FOR SELECT DISTINCT partition FROM mq_topics.events WHERE partition = wanted();
+SET LOCAL test.wanted = 2;
+FETCH 2 FROM late;
+COMMIT;
+PREPARE guarded(int) AS SELECT count(value) FROM mq_topics.events WHERE $1 <> 0 AND partition = 1 / $1;
+PREPARE fixed(bigint, int, smallint[], int) AS SELECT count(value) FROM mq_topics.events WHERE partition = $1 AND partition >= $2 AND partition = ANY ($3) AND partition IN (1, $4);
+SET plan_cache_mode = force_generic_plan;
+EXECUTE guarded(0);
+EXECUTE guarded(1);
+EXECUTE fixed(1, 1, '{0,1}', 2);
+EXECUTE fixed(0, 1, '{0,1}', 2);
+RESET plan_cache_mode;
+-- what cannot be compared says so, as for any table
+CREATE FOREIGN TABLE collated (value bytea, tags text[] COLLATE "C") SERVER mq;
+CREATE TABLE others (tags text[] COLLATE "POSIX");
+SELECT * FROM collated c JOIN others o ON c.tags && o.tags;
+INSERT INTO others VALUES ('{a}');
+INSERT INTO collated VALUES ('x', '{a}');
+SELECT * FROM collated c JOIN others o ON c.tags && o.tags;
+DROP FOREIGN TABLE collated;
+DROP TABLE others;
 CREATE TABLE positions (p int, o bigint);
 INSERT INTO positions VALUES (0, 3), (1, 100), (2, 99), (2, 1000), (NULL, 1), (7, 0);
 ANALYZE positions;
@@ -227,4 +266,5 @@ SELECT count(mq.drop_topic(name)) FROM mq_internal.topics;
 DROP OWNED BY regress_mq_table_reader;
 DROP ROLE regress_mq_table_reader;
 DROP PROCEDURE count_slowly;
+DROP FUNCTION wanted;
 DROP TABLE copied, conditions, positions;

@@ -180,6 +180,20 @@ apply(MqLog *log, MqOffset log_start, MqOffset first_segment, XLogRecPtr lsn)
 	mq_log_check(log);
 }
 
+void
+mq_log_start_check(MqLog *log)
+{
+	MqLogOffsets offsets;
+
+	mq_checkpoint_guard();
+	mq_log_offsets(log, &offsets);
+	LWLockAcquire(&log->append_lock, LW_SHARED);
+	mq_log_require_usable(log);
+	LWLockRelease(&log->append_lock);
+	if (mq_log_has_files(log))
+		(void) segment_of(log, offsets.lso);
+}
+
 bool
 mq_log_start_clean(MqLog *log)
 {

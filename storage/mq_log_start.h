@@ -16,6 +16,9 @@
  */
 extern bool mq_log_start_move(MqLog *log, MqOffset to, const MqLogConfig *config);
 
+/* called before more than one log is emptied: raises if moving the start would, as far as can be known */
+extern void mq_log_start_check(MqLog *log);
+
 /*
  * Removes the files of segments before the first one kept, unless readers that
  * began earlier may need them.  True when none are left; what is left is the

@@ -288,6 +288,13 @@ fails('', q{SELECT count(mq.produce('stays', i::text, transactional => false)) F
 $old->query_safe('COMMIT');
 $old->quit;
 
+# Tags that no message can have, in a database whose text is any bytes
+
+$node->safe_psql('postgres', q{CREATE DATABASE bytes TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'});
+$node->safe_psql('bytes', q{CREATE EXTENSION mq_ext; SELECT mq.create_topic('tagged'); SELECT mq.produce('tagged', 'x', tags => '{eu}')});
+is($node->safe_psql('bytes', qq{SELECT count(*) FROM mq_topics.tagged WHERE tags && ARRAY[E'\\xff', $_]}), $_ eq q{'eu'} ? '1' : '0', "none is that and $_")
+  foreach q{'eu'}, q{E'\\xff\\xc3'};
+
 offsets_in_order($node);
 is(join("\n", grep { /PANIC|TRAP:|terminated by signal|XX000|could not open relation|leak|still referenced/ } split /\n/, slurp_file($node->logfile)),
 	'', 'nothing broke, nothing leaked');

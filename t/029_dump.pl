@@ -259,17 +259,21 @@ SELECT mq.produce('carried', NULL::text, 'tombstone', partition => 0), mq.produc
 SELECT mq.delete_records('carried', 1, 50);
 SELECT mq.retire_partition('carried', 2);
 CREATE FOREIGN TABLE typed (value jsonb, n int OPTIONS (json 'n') CHECK (n > 0)) SERVER mq;
+CREATE FOREIGN TABLE given (id int OPTIONS (json 'id') NOT NULL, twice int OPTIONS (json 'twice') GENERATED ALWAYS AS (id * 2) STORED, days daterange OPTIONS (json 'days')) SERVER mq;
+INSERT INTO given (id, days) VALUES (1, '[2024-02-01,2024-03-04)');
+SELECT mq.produce('given', '{"days": "empty"}');
 SELECT mq.produce('typed', '{"n": -1}'), mq.produce('typed', '{"n": 2, "m": 3}');
 SQL
 my $messages = q{SELECT partition = 2, row_number() OVER (PARTITION BY partition ORDER BY msg_offset) * (partition = 0)::int, ts, key, value, headers, tags FROM mq_topics.carried ORDER BY partition = 2, ts, key;
-	SELECT value FROM typed ORDER BY msg_offset_of(value)};
-$messages =~ s/ORDER BY msg_offset_of\(value\)/ORDER BY value->'n'/;
-foreach my $format ('plain', 'custom')
+	SELECT value FROM typed ORDER BY value->'n'; SELECT * FROM given ORDER BY id};
+my %formats = (plain => [], custom => [ '-Fc' ], inserts => [ '--inserts' ], columns => [ '--column-inserts', '--rows-per-insert=7' ],
+	secured => [ '--enable-row-security' ]);
+foreach my $format (sort keys %formats)
 {
 	my $file = "$dir/carry.$format";
 	my $to = new_database($node);
-	command_ok([ 'pg_dump', '-d', $node->connstr('carry'), '-f', $file, '-F', $format, '--include-foreign-data=mq' ], "pg_dump with messages, $format");
-	$format eq 'plain' ? run_file($node, $to, $file, 'restore with messages') : restore($node, $to, $file);
+	command_ok([ 'pg_dump', '-d', $node->connstr('carry'), '-f', $file, '--include-foreign-data=mq', @{ $formats{$format} } ], "pg_dump with messages, $format");
+	$format ne 'custom' ? run_file($node, $to, $file, 'restore with messages') : restore($node, $to, $file);
 	# those of the retired partition have gone elsewhere
 	my ($was, $is) = map { my $out = $node->safe_psql($_, $messages); join "\n", sort map { s/^[tf]\|\d+\|//r } split /\n/, $out } 'carry', $to;
 	is($is, $was, "$format: the messages are there, as they were");
