@@ -95,6 +95,7 @@ mq_sql_fdw_handler(PG_FUNCTION_ARGS)
 	routine->GetForeignUpperPaths = mq_fdw_get_upper_paths;
 	routine->BeginForeignScan = mq_fdw_begin_scan;
 	routine->IterateForeignScan = mq_fdw_iterate_scan;
+	routine->RecheckForeignScan = mq_fdw_recheck_scan;
 	routine->ReScanForeignScan = mq_fdw_rescan;
 	routine->EndForeignScan = mq_fdw_end_scan;
 	routine->ExplainForeignScan = mq_fdw_explain_scan;

@@ -51,6 +51,7 @@ extern double mq_fdw_read_cost(const RelOptInfo *rel);
 /* called by the executor, to read */
 extern void mq_fdw_begin_scan(ForeignScanState *node, int eflags);
 extern TupleTableSlot *mq_fdw_iterate_scan(ForeignScanState *node);
+extern bool mq_fdw_recheck_scan(ForeignScanState *node, TupleTableSlot *slot);
 extern void mq_fdw_rescan(ForeignScanState *node);
 extern void mq_fdw_end_scan(ForeignScanState *node);
 extern void mq_fdw_explain_scan(ForeignScanState *node, struct ExplainState *es);

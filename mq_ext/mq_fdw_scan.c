@@ -225,6 +225,18 @@ mq_fdw_iterate_scan(ForeignScanState *node)
 	return ExecStoreVirtualTuple(slot);
 }
 
+/*
+ * A row that others have changed is looked at anew with our rows as they were.
+ * Servers before 15.15 also take the count from here, which is no relation's row.
+ */
+bool
+mq_fdw_recheck_scan(ForeignScanState *node, TupleTableSlot *slot)
+{
+	if (((Scan *) node->ss.ps.plan)->scanrelid == 0)
+		(void) mq_fdw_iterate_scan(node);
+	return true;
+}
+
 static TupleTableSlot *
 give_count(FdwScan *state, TupleTableSlot *slot)
 {

@@ -24,6 +24,7 @@
 #include "access/transam.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "nodes/extensible.h"
@@ -37,7 +38,9 @@
 #include "optimizer/tlist.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #include "base/mq_settings.h"
 #include "mq_ext/mq_fetch_plan.h"
@@ -45,6 +48,7 @@
 static void add_fetch_path(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte);
 static FuncExpr *plain_call(const RangeTblEntry *rte);
 static bool is_fetch(Oid function);
+static bool has_our_shape(const FuncExpr *call);
 static bool needs_whole_row(const RelOptInfo *rel, Index rti);
 static Plan *plan_fetch(PlannerInfo *root, RelOptInfo *rel, CustomPath *path,
 						List *tlist, List *clauses, List *custom_plans);
@@ -86,7 +90,7 @@ add_fetch_path(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte
 	if (!bms_is_empty(rel->lateral_relids) || list_length(rel->pathlist) != 1)
 		return;
 	call = plain_call(rte);
-	if (call == NULL || !is_fetch(call->funcid) || needs_whole_row(rel, rti))
+	if (call == NULL || !is_fetch(call->funcid) || !has_our_shape(call) || needs_whole_row(rel, rti))
 		return;
 	function_scan = linitial(rel->pathlist);
 	if (function_scan->pathtype != T_FunctionScan)
@@ -148,6 +152,22 @@ is_fetch(Oid function)
 	}
 	ReleaseSysCache(tuple);
 	return ours && !FmgrHookIsNeeded(function);
+}
+
+/* Somebody may have added to the type, or have made a function of the same C symbol. */
+static bool
+has_our_shape(const FuncExpr *call)
+{
+	TupleDesc	desc;
+	bool		ours;
+
+	if (list_length(call->args) != MQ_FETCH_PLAN_ARGS ||
+		get_typtype(call->funcresulttype) != TYPTYPE_COMPOSITE)
+		return false;
+	desc = lookup_rowtype_tupdesc(call->funcresulttype, -1);
+	ours = desc->natts == MQ_FETCH_PLAN_COLUMNS;
+	ReleaseTupleDesc(desc);
+	return ours;
 }
 
 static bool

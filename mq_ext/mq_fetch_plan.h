@@ -10,6 +10,10 @@
 /* called once, when the library is loaded: the planner's hook */
 extern void mq_fetch_plan_install(void);
 
+/* what the functions are like, as our script creates them */
+#define MQ_FETCH_PLAN_ARGS		8
+#define MQ_FETCH_PLAN_COLUMNS	8
+
 /* custom_private of the node's plan */
 enum
 {

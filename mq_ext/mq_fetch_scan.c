@@ -34,7 +34,7 @@
 #include "mq_ext/mq_sql_message.h"
 
 /* Columns of mq.message and its twins, in their order; the first is the topic's name. */
-static const MqFdwColumnKind column_kinds[] = {
+static const MqFdwColumnKind column_kinds[MQ_FETCH_PLAN_COLUMNS] = {
 	MQ_FDW_COLUMN_DROPPED,
 	MQ_FDW_COLUMN_PARTITION,
 	MQ_FDW_COLUMN_MSG_OFFSET,
@@ -47,7 +47,7 @@ static const MqFdwColumnKind column_kinds[] = {
 
 #define FIRST_COLUMN	1		/* attribute numbers */
 #define VALUE_COLUMN	6
-#define FETCH_ARGS		8
+#define FETCH_ARGS		MQ_FETCH_PLAN_ARGS
 
 typedef struct FetchScan
 {
@@ -61,7 +61,7 @@ typedef struct FetchScan
 	bool		text;			/* key and value must be text, needed or not */
 	int			topic_at;		/* place of the topic's name, -1 = not needed */
 	char		topic[MQ_MAX_TOPIC_NAME + 1];
-	Datum		topic_value;
+	struct varlena *topic_text; /* the same */
 	MqFetchKeep keep;
 	MemoryContext context;
 	MqFetchKept *kept;			/* NULL = nothing is fetched yet */
@@ -74,6 +74,7 @@ static TupleTableSlot *exec_scan(CustomScanState *node);
 static TupleTableSlot *next_row(ScanState *node);
 static bool recheck_row(ScanState *node, TupleTableSlot *slot);
 static void fetch(FetchScan *scan);
+static void set_topic(FetchScan *scan, const char *name);
 static bool keep_text(void *arg, int32 partition, const MqRecord *record);
 static void end_scan(CustomScanState *node);
 static void rescan(CustomScanState *node);
@@ -125,8 +126,7 @@ begin_function(FetchScan *scan, const FuncExpr *call)
 	InvokeFunctionExecuteHook(call->funcid);
 	fmgr_info(call->funcid, &scan->function);
 	fmgr_info_set_expr((Node *) call, &scan->function);
-	if (list_length(call->args) != FETCH_ARGS)
-		elog(ERROR, "function %u has %d arguments", call->funcid, list_length(call->args));
+	Assert(list_length(call->args) == FETCH_ARGS);
 }
 
 static void
@@ -145,14 +145,14 @@ begin_columns(FetchScan *scan, const FuncExpr *call, List *tlist)
 	row->columns = palloc0(sizeof(MqFdwColumn) * (list_length(tlist) + 1));
 	mq_message_row_begin(row);
 	scan->topic_at = -1;
+	scan->topic_text = palloc(MQ_MAX_TOPIC_NAME + VARHDRSZ);
 	foreach(lc, tlist)
 	{
 		AttrNumber	attnum = castNode(Var, lfirst_node(TargetEntry, lc)->expr)->varattno;
 		Form_pg_attribute attribute = TupleDescAttr(desc, attnum - 1);
 		MqFdwColumn *column = &row->columns[row->n];
 
-		if (attnum < FIRST_COLUMN || attnum > lengthof(column_kinds))
-			elog(ERROR, "function %u has no column %d", call->funcid, attnum);
+		Assert(attnum >= FIRST_COLUMN && attnum <= lengthof(column_kinds));
 		if (attnum == FIRST_COLUMN)
 			scan->topic_at = at++;
 		else
@@ -191,7 +191,7 @@ next_row(ScanState *node)
 		return slot;
 	if (scan->topic_at >= 0)
 	{
-		slot->tts_values[scan->topic_at] = scan->topic_value;
+		slot->tts_values[scan->topic_at] = PointerGetDatum(scan->topic_text);
 		slot->tts_isnull[scan->topic_at] = false;
 	}
 	old = MemoryContextSwitchTo(node->ps.ps_ExprContext->ecxt_per_tuple_memory);
@@ -200,9 +200,11 @@ next_row(ScanState *node)
 	return ExecStoreVirtualTuple(slot);
 }
 
+/* Servers before 15.15 take the rows from here where they look at another row anew. */
 static bool
 recheck_row(ScanState *node, TupleTableSlot *slot)
 {
+	(void) next_row(node);
 	return true;
 }
 
@@ -227,10 +229,8 @@ fetch(FetchScan *scan)
 	}
 	pgstat_init_function_usage(fcinfo, &usage);
 	mq_sql_fetch_request(fcinfo, &request);
-	strlcpy(scan->topic, request.topic->name, sizeof(scan->topic));
+	set_topic(scan, request.topic->name);
 	MemoryContextSwitchTo(scan->context);
-	if (scan->topic_at >= 0)
-		scan->topic_value = PointerGetDatum(cstring_to_text(scan->topic));
 	kept = mq_fetch_kept_begin(scan->keep);
 	MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
 	scan->kept = kept;
@@ -241,6 +241,19 @@ fetch(FetchScan *scan)
 	pgstat_end_function_usage(&usage, true);
 	mq_fetch_kept_rewind(kept);
 	MemoryContextSwitchTo(old);
+}
+
+/* With a short header if it fits, as a function scan's would have. */
+static void
+set_topic(FetchScan *scan, const char *name)
+{
+	size_t		len = strlcpy(scan->topic, name, sizeof(scan->topic));
+
+	if (len + VARHDRSZ_SHORT <= VARATT_SHORT_MAX)
+		SET_VARSIZE_SHORT(scan->topic_text, len + VARHDRSZ_SHORT);
+	else
+		SET_VARSIZE(scan->topic_text, len + VARHDRSZ);
+	memcpy(VARDATA_ANY(scan->topic_text), scan->topic, len);
 }
 
 /* An MqFetchSink.  All are looked at before the first row is given. */

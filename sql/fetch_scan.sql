@@ -26,6 +26,16 @@ ALTER FUNCTION mq.fetch(text, int, bigint, int, int, interval, text[], text) SET
 EXPLAIN (COSTS OFF) SELECT value FROM mq.fetch('scanned');
 ROLLBACK;
 
+BEGIN;
+ALTER TYPE mq.message ADD ATTRIBUTE more int;
+EXPLAIN (COSTS OFF) SELECT value FROM mq.fetch('scanned');
+SELECT msg_offset, more FROM mq.fetch('scanned', 0, 5, 1);
+ROLLBACK;
+BEGIN;
+CREATE FUNCTION pg_temp.same_symbol(text) RETURNS SETOF mq.message AS '$libdir/mq_ext', 'mq_sql_fetch' LANGUAGE C;
+EXPLAIN (COSTS OFF) SELECT value FROM pg_temp.same_symbol('scanned');
+ROLLBACK;
+
 -- the same rows, whichever way
 CREATE FUNCTION pg_temp.both(query text) RETURNS TABLE (same bool, n bigint, sum text) LANGUAGE plpgsql AS $$
 DECLARE
@@ -161,6 +171,12 @@ SELECT value FROM mq.fetch_text('scanned');
 ROLLBACK TO a;
 SELECT * FROM shown;
 ROLLBACK;
+
+-- one after another in a statement, it needs no more memory than one
+SELECT max(used) - min(used) < 1000000 AS no_more FROM (
+	SELECT CASE WHEN i % 10000 = 0 THEN (SELECT sum(total_bytes) FROM pg_backend_memory_contexts) END AS used,
+		(SELECT length(topic) + length(value) FROM mq.fetch('scanned', 0, i % 3 + 5, 1))
+	FROM generate_series(1, 40000) i OFFSET 0) q;
 
 -- counted as the function it stands for
 BEGIN;
