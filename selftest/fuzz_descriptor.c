@@ -81,14 +81,22 @@ check_entry(Input *in, uint32 number)
 static void
 check_search(Input *in, MqBatchesField field, int64 key)
 {
-	bool		ok = false;
-	uint32		found = mq_batches_search(&in->id, in->count, field, key, read_entries, in, &ok);
+	uint32		near;
 
-	if (!ok || found > in->count)
-		abort();
-	if (found < in->count &&
-		(!mq_batches_valid(&in->d[found], &in->id, found) || field_of(&in->d[found], field) <= key))
-		abort();
+	/* the last one: from nowhere */
+	for (near = 0; near <= in->count; near++)
+	{
+		MqBatchesWindow window;
+		bool		ok = false;
+		uint32		found = mq_batches_search_near(&in->id, in->count, field, key, near,
+												   read_entries, in, &window, &ok);
+
+		if (!ok || found > in->count || window.first + window.n > in->count)
+			abort();
+		if (found < in->count &&
+			(!mq_batches_valid(&in->d[found], &in->id, found) || field_of(&in->d[found], field) <= key))
+			abort();
+	}
 }
 
 static void

@@ -31,6 +31,8 @@ static void check_identity(void);
 static void check_hints(void);
 static void check_impossible(void);
 static void check_search(void);
+static bool finds_from_anywhere(Entries *e, MqBatchesField field, int64 key);
+static void check_search_large(void);
 static void check_search_failure(void);
 static void check_prune(void);
 static void check_prune_large(void);
@@ -55,6 +57,7 @@ test_batches(void)
 	check_hints();
 	check_impossible();
 	check_search();
+	check_search_large();
 	check_search_failure();
 	check_prune();
 	check_prune_large();
@@ -227,9 +230,56 @@ check_search(void)
 					uint32		got = mq_batches_search(&e.id, count, fields[f], key, read_entries, &e, &ok);
 
 					wrong += !ok || got != walk_search(&e, fields[f], key);
+					wrong += !finds_from_anywhere(&e, fields[f], key);
 				}
 			}
 			selftest_int(wrong, 0, "search by %s among %u entries, whichever are damaged", names[f], count);
+		}
+	}
+}
+
+/* Wherever the search begins, and the window holds what is in the file. */
+static bool
+finds_from_anywhere(Entries *e, MqBatchesField field, int64 key)
+{
+	uint32		expected = walk_search(e, field, key);
+	uint32		near;
+
+	for (near = 0; near <= e->count; near++)
+	{
+		MqBatchesWindow window;
+		bool		ok = false;
+
+		if (mq_batches_search_near(&e->id, e->count, field, key, near, read_entries, e, &window, &ok) != expected ||
+			!ok || window.first + window.n > e->count ||
+			memcmp(window.entries, &e->d[window.first], window.n * sizeof(MqDescriptorDisk)) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* In more than a window holds, with damage longer than one, at its edges and around where the search begins. */
+static void
+check_search_large(void)
+{
+	Entries		e;
+	uint32		from;
+
+	for (from = 0; from <= LARGE; from += 20)
+	{
+		uint32		length;
+
+		for (length = 0; length <= 140; length += 35)
+		{
+			uint32		i;
+			int			wrong = 0;
+
+			make_entries(&e, LARGE);
+			for (i = from; i < Min(from + length, LARGE); i++)
+				damage(&e, i);
+			for (i = 0; i <= LARGE; i += 7)
+				wrong += !finds_from_anywhere(&e, MQ_BATCHES_BY_NEXT_OFFSET, i * 10);
+			selftest_int(wrong, 0, "search among %d entries, %u damaged from %u", LARGE, length, from);
 		}
 	}
 }

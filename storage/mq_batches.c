@@ -25,11 +25,24 @@ StaticAssertDecl(offsetof(MqDescriptorDisk, hint) == 43 &&
 				 offsetof(MqDescriptorDisk, crc) == 44,
 				 "CRC covers bytes 0..42");
 
-#define PRUNE_CHUNK 64
+/* How far before the place where a search begins its first look goes. */
+#define LOOK_BACK 8
 
 /* Where the low half of a record batch's CRC stands. */
 #define BATCH_CRC_LOW 19
 
+/* A search: [low, high) is left, and the best so far. */
+typedef struct Range
+{
+	uint32		low;
+	uint32		high;
+	uint32		found;
+} Range;
+
+static bool is_in(const MqBatchesWindow *window, uint32 number);
+static bool look(MqBatchesWindow *window, uint32 first, uint32 end, MqBatchesRead read, void *arg);
+static void narrow(Range *range, const MqBatchesIdentity *id, MqBatchesField field, int64 key,
+				   const MqBatchesWindow *window);
 static pg_crc32c descriptor_crc(const MqDescriptorDisk *d, const MqBatchesIdentity *id, uint32 number);
 static int64 field_of(const MqDescriptorDisk *d, MqBatchesField field);
 
@@ -60,46 +73,117 @@ mq_batches_valid(const MqDescriptorDisk *d, const MqBatchesIdentity *id, uint32 
 		EQ_CRC32C(d->crc, descriptor_crc(d, id, number));
 }
 
+uint32
+mq_batches_search(const MqBatchesIdentity *id, uint32 count, MqBatchesField field,
+				  int64 key, MqBatchesRead read, void *arg, bool *ok)
+{
+	MqBatchesWindow window;
+
+	return mq_batches_search_near(id, count, field, key, count, read, arg, &window, ok);
+}
+
 /*
  * Binary search; the middle of a damaged stretch is found by stepping to the
  * next valid entry, and a stretch without one is cut off at its low end.
  */
 uint32
-mq_batches_search(const MqBatchesIdentity *id, uint32 count, MqBatchesField field,
-				  int64 key, MqBatchesRead read, void *arg, bool *ok)
+mq_batches_search_near(const MqBatchesIdentity *id, uint32 count, MqBatchesField field,
+					   int64 key, uint32 near, MqBatchesRead read, void *arg,
+					   MqBatchesWindow *window, bool *ok)
 {
-	uint32		low = 0;
-	uint32		high = count;
-	uint32		found = count;
+	Range		range = {0, count, count};
 
+	window->first = window->n = 0;
 	*ok = true;
-	while (low < high)
+	if (near < count)
 	{
-		uint32		mid = low + (high - low) / 2;
+		*ok = look(window, near - Min(near, LOOK_BACK), count, read, arg);
+		if (*ok)
+			narrow(&range, id, field, key, window);
+	}
+	while (*ok && range.low < range.high)
+	{
+		uint32		mid = range.low + (range.high - range.low) / 2;
 		uint32		probe = mid;
-		MqDescriptorDisk d;
 
-		for (; probe < high; probe++)
+		for (; probe < range.high; probe++)
 		{
-			if (!read(arg, probe, 1, &d))
+			if (!is_in(window, probe))
 			{
-				*ok = false;
-				return count;
+				bool		rest = range.high - range.low <= MQ_BATCHES_WINDOW;
+
+				*ok = look(window, rest ? range.low : probe, rest ? range.high : probe + 1, read, arg);
+				if (!*ok)
+					break;
 			}
-			if (mq_batches_valid(&d, id, probe))
+			if (mq_batches_valid(&window->entries[probe - window->first], id, probe))
 				break;
 		}
-		if (probe == high)
-			high = mid;
-		else if (field_of(&d, field) > key)
+		if (!*ok)
+			break;
+		if (probe == range.high)
+			range.high = mid;
+		else if (field_of(&window->entries[probe - window->first], field) > key)
 		{
-			found = probe;
-			high = mid;
+			range.found = probe;
+			range.high = mid;
 		}
 		else
-			low = probe + 1;
+			range.low = probe + 1;
 	}
-	return found;
+	if (!*ok)
+		window->n = 0;
+	return *ok ? range.found : count;
+}
+
+static bool
+is_in(const MqBatchesWindow *window, uint32 number)
+{
+	return number >= window->first && number - window->first < window->n;
+}
+
+/* Reads [first, end), or as much of it as the window holds. */
+static bool
+look(MqBatchesWindow *window, uint32 first, uint32 end, MqBatchesRead read, void *arg)
+{
+	window->first = first;
+	window->n = Min(end - first, MQ_BATCHES_WINDOW);
+	return read(arg, first, window->n, window->entries);
+}
+
+/* What the first and the last valid entry of the window tell. */
+static void
+narrow(Range *range, const MqBatchesIdentity *id, MqBatchesField field, int64 key,
+	   const MqBatchesWindow *window)
+{
+	uint32		i;
+
+	for (i = 0; i < window->n; i++)
+	{
+		uint32		number = window->first + i;
+
+		if (!mq_batches_valid(&window->entries[i], id, number))
+			continue;
+		if (field_of(&window->entries[i], field) > key)
+		{
+			range->found = range->high = number;
+			return;
+		}
+		range->low = number + 1;
+		break;
+	}
+	for (i = window->n; i > 0; i--)
+	{
+		uint32		number = window->first + i - 1;
+
+		if (number < range->low || !mq_batches_valid(&window->entries[i - 1], id, number))
+			continue;
+		if (field_of(&window->entries[i - 1], field) > key)
+			range->found = range->high = number;
+		else
+			range->low = number + 1;
+		return;
+	}
 }
 
 /* Walks back from the end: see storage/README.md, "Recovery". */
@@ -107,12 +191,12 @@ uint32
 mq_batches_prune(const MqBatchesIdentity *id, uint32 count, XLogRecPtr redo,
 				 MqBatchesRead read, void *arg, MqDescriptorDisk *last, bool *ok)
 {
-	MqDescriptorDisk chunk[PRUNE_CHUNK];
+	MqDescriptorDisk chunk[MQ_BATCHES_WINDOW];
 
 	*ok = true;
 	while (count > 0)
 	{
-		uint32		n = Min(count, PRUNE_CHUNK);
+		uint32		n = Min(count, MQ_BATCHES_WINDOW);
 		uint32		first = count - n;
 
 		if (!read(arg, first, n, chunk))

@@ -72,6 +72,24 @@ typedef enum MqBatchesField
 extern uint32 mq_batches_search(const MqBatchesIdentity *id, uint32 count, MqBatchesField field,
 								int64 key, MqBatchesRead read, void *arg, bool *ok);
 
+/* Descriptors that were read together. */
+#define MQ_BATCHES_WINDOW	64
+
+typedef struct MqBatchesWindow
+{
+	uint32		first;
+	uint32		n;
+	MqDescriptorDisk entries[MQ_BATCHES_WINDOW];
+} MqBatchesWindow;
+
+/*
+ * The same, beginning near a descriptor if that is one of them, and leaving in
+ * the window, which may be empty, what was read last.
+ */
+extern uint32 mq_batches_search_near(const MqBatchesIdentity *id, uint32 count, MqBatchesField field,
+									 int64 key, uint32 near, MqBatchesRead read, void *arg,
+									 MqBatchesWindow *window, bool *ok);
+
 /* How many of a segment's descriptors a redo pointer vouches for: last valid one with end_lsn <= redo, plus one. */
 extern uint32 mq_batches_prune(const MqBatchesIdentity *id, uint32 count, XLogRecPtr redo,
 							   MqBatchesRead read, void *arg, MqDescriptorDisk *last, bool *ok);

@@ -88,7 +88,7 @@ struct MqLogShared
 	pg_atomic_uint64 lso;
 	pg_atomic_uint64 hw;
 	pg_atomic_uint64 leo;
-	pg_atomic_uint32 segment_version;	/* changes when a segment comes or goes */
+	pg_atomic_uint32 segment_version;	/* changes when a segment comes or goes, and with the slot's log */
 
 	bool		dirty;			/* (A) something is not synced yet */
 	bool		dirty_dir;		/* (A) an entry of the folder */

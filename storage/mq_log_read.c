@@ -24,12 +24,11 @@
 #include "storage/mq_fate.h"
 #include "storage/mq_file.h"
 #include "storage/mq_log_internal.h"
+#include "storage/mq_log_segments.h"
 #include "storage/mq_log_start.h"
 #include "storage/mq_log_tail.h"
 #include "storage/mq_read_buffer.h"
 #include "storage/mq_segment.h"
-
-#define WINDOW			64			/* descriptors looked at together */
 
 struct MqLogReader
 {
@@ -42,9 +41,7 @@ struct MqLogReader
 	uint32		count;			/* descriptors of the segment */
 	uint32		number;			/* next descriptor */
 	MqOffset	expected;		/* offset that follows the last descriptor seen */
-	MqDescriptorDisk window[WINDOW];
-	uint32		window_first;
-	uint32		window_n;
+	MqBatchesWindow window;
 	MemoryContext context;
 	MqReadBuffer buffer;
 	uint32		read_ahead;
@@ -52,7 +49,16 @@ struct MqLogReader
 	MqStatRead	done;			/* not yet counted */
 };
 
+/* Where a reader has ended. */
+static struct
+{
+	MqLogKey	key;
+	MqOffset	segment;
+	uint32		number;
+}			last;
+
 static void enter_segment(MqLogReader *reader, MqOffset segment);
+static uint32 place_of(const MqLogReader *reader);
 static void check_missing(MqLogReader *reader, MqOffset from, MqOffset next);
 static MqOffset end_of_segment(MqLogReader *reader);
 static bool leave_segment(MqLogReader *reader);
@@ -75,10 +81,8 @@ MqLogReader *
 mq_log_reader_begin(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damage)
 {
 	MqLogReader *reader = palloc0(sizeof(MqLogReader));
-	MqSegmentList list;
 	MqOffset	active;
-	MqOffset	segment = -1;
-	int			i;
+	MqOffset	segment;
 
 	reader->log = log;
 	reader->from = from;
@@ -100,14 +104,8 @@ mq_log_reader_begin(MqLog *log, MqOffset from, MqOffset limit, MqLogDamage damag
 	LWLockRelease(&log->append_lock);
 	if (active >= 0 && from >= active)
 		segment = active;
-	else
-	{
-		if (!mq_segment_list(&log->key, 0, &list))
-			read_failed(&log->key, active, MQ_SEGMENT_LOG);
-		for (i = 0; i < list.n && (segment < 0 || list.bases[i] <= from); i++)
-			segment = list.bases[i];
-		mq_segment_list_free(&list);
-	}
+	else if (!mq_log_segments_find(log, from, &segment))
+		read_failed(&log->key, active, MQ_SEGMENT_LOG);
 	if (segment < 0)
 	{
 		reader->segment = 0;
@@ -231,6 +229,9 @@ mq_log_reader_end(MqLogReader *reader)
 	count_reads(reader);
 	if (reader->turn >= 0)
 		mq_log_start_leave(reader->log, reader->turn);
+	last.key = reader->log->key;
+	last.segment = reader->segment;
+	last.number = reader->number - Min(reader->number, 1);
 	mq_read_buffer_end(&reader->buffer, &reader->log->key);
 	pfree(reader);
 }
@@ -250,7 +251,7 @@ enter_segment(MqLogReader *reader, MqOffset segment)
 	reader->segment = segment;
 	reader->count = Max(size, 0) / MQ_BATCHES_ENTRY_SIZE;
 	reader->number = 0;
-	reader->window_n = 0;
+	reader->window.n = 0;
 	reader->buffer.length = 0;
 	reader->expected = segment;
 	if (size < 0)
@@ -267,8 +268,9 @@ enter_segment(MqLogReader *reader, MqOffset segment)
 		return;
 
 	mq_segment_identity(&id, &reader->log->key, segment);
-	reader->number = mq_batches_search(&id, reader->count, MQ_BATCHES_BY_NEXT_OFFSET,
-									   reader->from - segment, mq_segment_read_batches, &fd, &ok);
+	reader->number = mq_batches_search_near(&id, reader->count, MQ_BATCHES_BY_NEXT_OFFSET,
+											reader->from - segment, place_of(reader),
+											mq_segment_read_batches, &fd, &reader->window, &ok);
 	if (!ok && (reader->damage == MQ_LOG_DAMAGE_ERROR || mq_file_is_shortage()))
 		read_failed(&reader->log->key, segment, MQ_SEGMENT_BATCHES);
 	if (!ok)
@@ -282,6 +284,15 @@ enter_segment(MqLogReader *reader, MqOffset segment)
 		d = descriptor(reader, reader->number - 1);
 		reader->expected = segment + d->offset_delta + d->record_count;
 	}
+}
+
+/* Where the last reader of this process has left the segment, who probably goes on there. */
+static uint32
+place_of(const MqLogReader *reader)
+{
+	if (last.segment != reader->segment || memcmp(&last.key, &reader->log->key, sizeof(last.key)) != 0)
+		return PG_UINT32_MAX;
+	return last.number;
 }
 
 /*
@@ -327,32 +338,32 @@ leave_segment(MqLogReader *reader)
 static const MqDescriptorDisk *
 descriptor(MqLogReader *reader, uint32 number)
 {
+	MqBatchesWindow *window = &reader->window;
 	MqBatchesIdentity id;
 
-	if (number < reader->window_first || number >= reader->window_first + reader->window_n)
+	if (number < window->first || number - window->first >= window->n)
 	{
-		uint32		first = number;
-		uint32		n = Min(reader->count - first, WINDOW);
+		uint32		n = Min(reader->count - number, MQ_BATCHES_WINDOW);
 		int			fd = mq_segment_open(&reader->log->key, reader->segment, MQ_SEGMENT_BATCHES, false);
 		instr_time	start;
 
 		begin_read(&start);
-		if (fd < 0 || !mq_segment_read_batches(&fd, first, n, reader->window))
+		if (fd < 0 || !mq_segment_read_batches(&fd, number, n, window->entries))
 		{
 			if (reader->damage == MQ_LOG_DAMAGE_ERROR || mq_file_is_shortage())
 				read_failed(&reader->log->key, reader->segment, MQ_SEGMENT_BATCHES);
 			/* all of them are damaged then */
-			memset(reader->window, 0, sizeof(reader->window));
+			memset(window->entries, 0, sizeof(window->entries));
 		}
 		else
 			end_read(reader, &start, (int64) n * MQ_BATCHES_ENTRY_SIZE);
-		reader->window_first = first;
-		reader->window_n = n;
+		window->first = number;
+		window->n = n;
 	}
 	mq_segment_identity(&id, &reader->log->key, reader->segment);
-	if (!mq_batches_valid(&reader->window[number - reader->window_first], &id, number))
+	if (!mq_batches_valid(&window->entries[number - window->first], &id, number))
 		return NULL;
-	return &reader->window[number - reader->window_first];
+	return &window->entries[number - window->first];
 }
 
 static bool
@@ -461,9 +472,9 @@ run_length(MqLogReader *reader, const MqDescriptorDisk *d)
 	uint32		end = position + d->length;
 	uint32		i;
 
-	for (i = d - reader->window + 1; i < reader->window_n; i++)
+	for (i = d - reader->window.entries + 1; i < reader->window.n; i++)
 	{
-		const MqDescriptorDisk *next = &reader->window[i];
+		const MqDescriptorDisk *next = &reader->window.entries[i];
 
 		if (next->position != end || end - position + next->length > reader->read_ahead ||
 			next->length > MQ_MAX_BATCH_BYTES ||

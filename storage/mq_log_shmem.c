@@ -640,7 +640,7 @@ mq_log_reset(MqLog *log)
 	log->stated_segment = log->removed_below = 0;
 	log->grace_below = -1;
 	log->left_in_doubt = false;
-	log->trimmed_version = pg_atomic_read_u32(&log->segment_version) - 1;
+	log->trimmed_version = pg_atomic_fetch_add_u32(&log->segment_version, 1);
 	log->trimmed_below = 0;
 	log->dirty = log->dirty_dir = log->dirty_parents = false;
 	log->dirty_segment = 0;
