@@ -12,6 +12,9 @@
  * A scan that only counts takes whole batches by the count in their headers
  * and decodes only those that a bound cuts in two.
  *
+ * Several processes may share a scan: each gives some of the records, in an
+ * order of its own (mq_scan_share.c).
+ *
  * Timestamps need not rise from record to record.  The index by time gives
  * the place before which all are too old; behind it every record is compared.
  *
@@ -38,9 +41,7 @@
 
 typedef struct ScanPart
 {
-	int32		partition;
-	MqOffset	start;			/* log start and last stable offset when the scan began */
-	MqOffset	end;
+	MqScanSharePart at;
 	MqLog	   *log;			/* NULL = not kept pinned */
 	int			turn;			/* with it: no file of the log goes meanwhile */
 } ScanPart;
@@ -52,11 +53,12 @@ struct MqScan
 	MqScanWhat	what;
 	ScanPart   *parts;
 	int			nparts;
+	MqScanShare *share;			/* NULL = not a parallel scan */
 	const MqScanBounds *bounds;
 	bool		only_offsets;	/* there are no other bounds */
 
 	/* where it is */
-	int			next_part;
+	int			part;			/* -1 = before the first */
 	MqLog	   *log;
 	int			turn;			/* of a log that is not kept pinned */
 	MqLogReader *reader;		/* NULL = between two partitions */
@@ -80,8 +82,11 @@ static void add_part(MqScan *scan, int32 partition, bool keep);
 static bool next_batch(MqScan *scan);
 static bool open_batch(MqScan *scan);
 static bool enter_part(MqScan *scan);
+static bool next_part(MqScan *scan, MqOffset *from, MqOffset *to);
+static void let_go(ScanPart *part);
 static void narrow(MqLog *log, const MqScanBounds *bounds, MqOffset *from, MqOffset *to);
 static void leave_part(MqScan *scan);
+static void count_call(MqScan *scan, MqLog *log);
 static bool is_wanted(MqScan *scan, const MqRecord *record);
 static double estimate_log(MqLog *log, const MqScanBounds *bounds, double *all);
 
@@ -107,6 +112,7 @@ mq_scan_begin(const MqTopic *topic, const Bitmapset *partitions, MqScanWhat what
 	scan->context = context;
 	scan->topic = *topic;
 	scan->what = what;
+	scan->part = -1;
 	scan->parts = palloc(sizeof(ScanPart) * n);
 	for (i = 0; i < topic->partitions; i++)
 	{
@@ -137,9 +143,9 @@ add_part(MqScan *scan, int32 partition, bool keep)
 		part->turn = mq_log_start_enter(log);
 	mq_life_configure(&scan->topic, partition, log);
 	mq_log_offsets(log, &offsets);
-	part->partition = partition;
-	part->start = offsets.log_start;
-	part->end = offsets.lso;
+	part->at.partition = partition;
+	part->at.start = offsets.log_start;
+	part->at.end = offsets.lso;
 	part->log = keep ? log : NULL;
 	if (!keep)
 		mq_log_unpin(log);
@@ -149,7 +155,7 @@ void
 mq_scan_start(MqScan *scan, const MqScanBounds *bounds)
 {
 	leave_part(scan);
-	scan->next_part = 0;
+	scan->part = -1;
 	scan->bounds = bounds;
 	scan->only_offsets = !bounds->has_time && !bounds->has_tags;
 }
@@ -210,13 +216,76 @@ mq_scan_end(MqScan *scan)
 	leave_part(scan);
 	/* the last pinned first, as mq_log_unpin() likes it */
 	for (i = scan->nparts - 1; i >= 0; i--)
-	{
-		if (scan->parts[i].log == NULL)
-			continue;
-		mq_log_start_leave(scan->parts[i].log, scan->parts[i].turn);
-		mq_log_unpin(scan->parts[i].log);
-	}
+		let_go(&scan->parts[i]);
 	MemoryContextDelete(scan->context);
+}
+
+Size
+mq_scan_shared_size(const MqScan *scan)
+{
+	return mq_scan_share_size(scan == NULL ? 0 : scan->nparts);
+}
+
+void
+mq_scan_share(MqScan *scan, MqScanShare *share)
+{
+	int			n = scan == NULL ? 0 : scan->nparts;
+	MqScanSharePart *parts = palloc(sizeof(MqScanSharePart) * Max(n, 1));
+	int			i;
+
+	for (i = 0; i < n; i++)
+		parts[i] = scan->parts[i].at;
+	mq_scan_share_init(share, parts, n);
+	pfree(parts);
+	if (scan == NULL)
+		return;
+	scan->share = share;
+	/* now, since others may do all of it */
+	if (n > 0 && scan->parts[0].log != NULL)
+		count_call(scan, scan->parts[0].log);
+}
+
+/*
+ * Takes over the ends.  The process that began keeps its logs from being
+ * changed under us; of more logs than it pins each piece is looked at when its
+ * turn comes.
+ */
+void
+mq_scan_join(MqScan *scan, MqScanShare *share)
+{
+	MemoryContext old = MemoryContextSwitchTo(scan->context);
+	const MqScanSharePart *theirs;
+	int			n = mq_scan_share_parts(share, &theirs);
+	ScanPart   *joined = palloc0(sizeof(ScanPart) * Max(n, 1));
+	int			mine = 0;
+	int			i;
+
+	/* both ascend; a partition that was added meanwhile is let go */
+	for (i = 0; i < n; i++)
+	{
+		while (mine < scan->nparts && scan->parts[mine].at.partition < theirs[i].partition)
+			let_go(&scan->parts[mine++]);
+		if (mine < scan->nparts && scan->parts[mine].at.partition == theirs[i].partition)
+			joined[i] = scan->parts[mine++];
+		joined[i].at = theirs[i];
+	}
+	while (mine < scan->nparts)
+		let_go(&scan->parts[mine++]);
+	scan->parts = joined;
+	scan->nparts = n;
+	scan->share = share;
+	scan->call_counted = true;	/* by the one who began */
+	MemoryContextSwitchTo(old);
+}
+
+static void
+let_go(ScanPart *part)
+{
+	if (part->log == NULL)
+		return;
+	mq_log_start_leave(part->log, part->turn);
+	mq_log_unpin(part->log);
+	part->log = NULL;
 }
 
 /* What the storage reader allocates as it goes must live as long as the scan. */
@@ -269,24 +338,26 @@ open_batch(MqScan *scan)
 	return true;
 }
 
-/* On to the next partition that has something to read. */
+/* On to the next partition, or piece of one, that has something to read. */
 static bool
 enter_part(MqScan *scan)
 {
 	const MqScanBounds *bounds = scan->bounds;
+	MqOffset	from;
+	MqOffset	to;
 
-	while (scan->next_part < scan->nparts)
+	while (next_part(scan, &from, &to))
 	{
-		const ScanPart *part = &scan->parts[scan->next_part++];
+		const ScanPart *part = &scan->parts[scan->part];
 
-		if (bounds->partitions != NULL && !bms_is_member(part->partition, bounds->partitions))
+		if (bounds->partitions != NULL && !bms_is_member(part->at.partition, bounds->partitions))
 			continue;
-		if (bounds->from >= Min(part->end, bounds->to))
+		if (bounds->from >= Min(to, bounds->to) || bounds->to <= from)
 			continue;
-		scan->log = part->log != NULL ? part->log : open_log(&scan->topic, part->partition);
-		scan->partition = part->partition;
-		scan->to = part->end;
-		scan->from = part->start;
+		scan->log = part->log != NULL ? part->log : open_log(&scan->topic, part->at.partition);
+		scan->partition = part->at.partition;
+		scan->from = from;
+		scan->to = to;
 		if (part->log == NULL)
 		{
 			MqLogOffsets offsets;
@@ -295,7 +366,7 @@ enter_part(MqScan *scan)
 			mq_log_offsets(scan->log, &offsets);
 			scan->from = Max(scan->from, offsets.log_start);
 			/* the end rises only; this is another log, of a partition that was retired and has gone */
-			if (offsets.lso < scan->to)
+			if (offsets.lso < part->at.end)
 				scan->to = scan->from;
 		}
 		narrow(scan->log, bounds, &scan->from, &scan->to);
@@ -308,6 +379,19 @@ enter_part(MqScan *scan)
 		leave_part(scan);
 	}
 	return false;
+}
+
+static bool
+next_part(MqScan *scan, MqOffset *from, MqOffset *to)
+{
+	if (scan->share != NULL)
+		return mq_scan_share_claim(scan->share, &scan->part, from, to);
+	if (scan->part + 1 >= scan->nparts)
+		return false;
+	scan->part++;
+	*from = scan->parts[scan->part].at.start;
+	*to = scan->parts[scan->part].at.end;
+	return true;
 }
 
 /* Leaves of [*from, *to) what the bounds want. */
@@ -330,17 +414,24 @@ leave_part(MqScan *scan)
 	scan->counted = 0;
 	if (scan->log != NULL)
 	{
-		scan->out.calls = scan->call_counted ? 0 : 1;
-		scan->call_counted = true;
-		mq_stat_count_out(scan->log, &scan->out);
-		memset(&scan->out, 0, sizeof(scan->out));
-		if (scan->parts[scan->next_part - 1].log == NULL)
+		count_call(scan, scan->log);
+		if (scan->parts[scan->part].log == NULL)
 		{
 			mq_log_start_leave(scan->log, scan->turn);
 			mq_log_unpin(scan->log);
 		}
 	}
 	scan->log = NULL;
+}
+
+/* And what was read of the log, if anything. */
+static void
+count_call(MqScan *scan, MqLog *log)
+{
+	scan->out.calls = scan->call_counted ? 0 : 1;
+	scan->call_counted = true;
+	mq_stat_count_out(log, &scan->out);
+	memset(&scan->out, 0, sizeof(scan->out));
 }
 
 static bool

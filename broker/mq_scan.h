@@ -6,6 +6,7 @@
 #define MQ_SCAN_H
 
 #include "broker/mq_fetch.h"
+#include "broker/mq_scan_share.h"
 #include "broker/mq_topic.h"
 #include "nodes/bitmapset.h"
 #include "storage/mq_batch.h"
@@ -52,6 +53,15 @@ extern void mq_scan_start(MqScan *scan, const MqScanBounds *bounds);
  * a key or a value belongs to the caller.  Raises XX001.
  */
 extern bool mq_scan_next(MqScan *scan, int32 *partition, MqRecord *record);
+
+/*
+ * A scan that several processes share: the one that began it says how much
+ * memory it takes and shares it before it starts; others begin with the same
+ * set of partitions and join.  Scan NULL: there is nothing to be had.
+ */
+extern Size mq_scan_shared_size(const MqScan *scan);
+extern void mq_scan_share(MqScan *scan, MqScanShare *share);
+extern void mq_scan_join(MqScan *scan, MqScanShare *share);
 
 /* How many are left, of a scan that was begun to count. */
 extern int64 mq_scan_count(MqScan *scan);

@@ -248,8 +248,11 @@ xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			forget();			/* what a fetch has pinned */
 			break;
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
+			forget();			/* a worker scans, and never produces */
+			break;
 		default:
-			/* parallel workers never produce */
 			break;
 	}
 }

@@ -39,6 +39,7 @@
 PG_FUNCTION_INFO_V1(mq_sql_fdw_validator);
 PG_FUNCTION_INFO_V1(mq_sql_fdw_handler);
 
+static bool may_run_parallel(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte);
 static void refuse_rows(PlannerInfo *root, Index rtindex, RangeTblEntry *rte, Relation rel);
 static List *refuse_modify(PlannerInfo *root, ModifyTable *plan, Index result_relation, int subplan);
 static int	insert_only(Relation rel);
@@ -100,6 +101,12 @@ mq_sql_fdw_handler(PG_FUNCTION_ARGS)
 	routine->EndForeignScan = mq_fdw_end_scan;
 	routine->ExplainForeignScan = mq_fdw_explain_scan;
 
+	routine->IsForeignScanParallelSafe = may_run_parallel;
+	routine->EstimateDSMForeignScan = mq_fdw_estimate_dsm;
+	routine->InitializeDSMForeignScan = mq_fdw_initialize_dsm;
+	routine->ReInitializeDSMForeignScan = mq_fdw_reinitialize_dsm;
+	routine->InitializeWorkerForeignScan = mq_fdw_initialize_worker;
+
 	routine->BeginForeignModify = mq_fdw_begin_modify;
 	routine->EndForeignModify = mq_fdw_end_insert;
 	routine->BeginForeignInsert = mq_fdw_begin_insert;
@@ -117,6 +124,13 @@ mq_sql_fdw_handler(PG_FUNCTION_ARGS)
 	routine->ExecForeignUpdate = never_modify;
 	routine->ExecForeignDelete = never_modify;
 	PG_RETURN_POINTER(routine);
+}
+
+/* Parts of a scan; whole scans stay with the leader, see mq_fdw_plan.c. */
+static bool
+may_run_parallel(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte)
+{
+	return true;
 }
 
 static void

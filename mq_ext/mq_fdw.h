@@ -5,6 +5,7 @@
 #ifndef MQ_FDW_H
 #define MQ_FDW_H
 
+#include "access/parallel.h"
 #include "foreign/fdwapi.h"
 
 /* What a pushed condition is about; what stands on its other side has the type named. */
@@ -52,6 +53,10 @@ extern double mq_fdw_read_cost(const RelOptInfo *rel);
 extern void mq_fdw_begin_scan(ForeignScanState *node, int eflags);
 extern TupleTableSlot *mq_fdw_iterate_scan(ForeignScanState *node);
 extern bool mq_fdw_recheck_scan(ForeignScanState *node, TupleTableSlot *slot);
+extern Size mq_fdw_estimate_dsm(ForeignScanState *node, ParallelContext *context);
+extern void mq_fdw_initialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory);
+extern void mq_fdw_reinitialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory);
+extern void mq_fdw_initialize_worker(ForeignScanState *node, shm_toc *toc, void *memory);
 extern void mq_fdw_rescan(ForeignScanState *node);
 extern void mq_fdw_end_scan(ForeignScanState *node);
 extern void mq_fdw_explain_scan(ForeignScanState *node, struct ExplainState *es);

@@ -40,6 +40,7 @@ mq_fdw_get_upper_paths(PlannerInfo *root, UpperRelationKind stage,
 	List	   *kinds;
 	List	   *strategies;
 	List	   *private;
+	ForeignPath *path;
 	Oid			relid;
 
 	if (stage != UPPERREL_GROUP_AGG || output->fdw_private != NULL ||
@@ -56,10 +57,11 @@ mq_fdw_get_upper_paths(PlannerInfo *root, UpperRelationKind stage,
 	if (clauses != NIL)
 		private = lappend(private, makeString(shown_clauses(input->relid, relid, clauses)));
 	output->fdw_private = private;	/* once is enough */
-	add_path(output, (Path *)
-			 create_foreign_upper_path(root, output, root->upper_targets[UPPERREL_GROUP_AGG],
-									   1, 0, mq_fdw_read_cost(input) + cpu_tuple_cost, NIL, NULL,
-									   list_make3(values, private, target)));
+	path = create_foreign_upper_path(root, output, root->upper_targets[UPPERREL_GROUP_AGG],
+									 1, 0, mq_fdw_read_cost(input) + cpu_tuple_cost, NIL, NULL,
+									 list_make3(values, private, target));
+	path->path.parallel_safe = false;
+	add_path(output, (Path *) path);
 }
 
 /* The one aggregate that the scan gives, as its target list; NIL where there is more than that. */

@@ -345,7 +345,10 @@ mq_fdw_get_paths(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 		add_path_for(root, rel, bms_union(lfirst(lc), rel->lateral_relids));
 }
 
-/* A path, and what it costs: bytes from files, then records. */
+/*
+ * A path, and what it costs: bytes from files, then records.  And one for several
+ * processes, each of which gives a share of the rows, as of a table.
+ */
 static void
 add_path_for(PlannerInfo *root, RelOptInfo *rel, Relids outer)
 {
@@ -355,7 +358,12 @@ add_path_for(PlannerInfo *root, RelOptInfo *rel, Relids outer)
 	double		rows = rel->rows;
 	List	   *others;
 	QualCost	filter;
-	Cost		total;
+	Cost		startup;
+	Cost		io;
+	Cost		cpu;
+	ForeignPath *path;
+	int			workers;
+	double		share;
 
 	if (param != NULL)
 	{
@@ -368,12 +376,25 @@ add_path_for(PlannerInfo *root, RelOptInfo *rel, Relids outer)
 	}
 	(void) matching_bounds(root, rel, rel->baserestrictinfo, &others);
 	cost_qual_eval(&filter, others, root);
-	total = cpu_operator_cost * 100 + filter.startup +
-		ceil(read * plan->record_bytes / BLCKSZ) * seq_page_cost +
-		read * (cpu_tuple_cost + filter.per_tuple) + rel->reltarget->cost.per_tuple * rows;
-	add_path(rel, (Path *) create_foreignscan_path(root, rel, NULL, rows,
-												   cpu_operator_cost * 100 + filter.startup,
-												   total, order_of_log(root, rel), outer, NULL, NIL));
+	startup = cpu_operator_cost * 100 + filter.startup;
+	io = ceil(read * plan->record_bytes / BLCKSZ) * seq_page_cost;
+	cpu = read * (cpu_tuple_cost + filter.per_tuple) + rel->reltarget->cost.per_tuple * rows;
+	path = create_foreignscan_path(root, rel, NULL, rows, startup, startup + io + cpu,
+								   order_of_log(root, rel), outer, NULL, NIL);
+	/* in each of several processes it would have another end */
+	path->path.parallel_safe = false;
+	add_path(rel, (Path *) path);
+
+	workers = outer != NULL || !rel->consider_parallel ? 0 :
+		compute_parallel_worker(rel, read * plan->record_bytes / BLCKSZ, -1, max_parallel_workers_per_gather);
+	if (workers <= 0)
+		return;
+	share = workers + (parallel_leader_participation ? Max(0, 1 - 0.3 * workers) : 0);
+	path = create_foreignscan_path(root, rel, NULL, clamp_row_est(rows / share),
+								   startup, startup + io + cpu / share, NIL, NULL, NULL, NIL);
+	path->path.parallel_aware = true;
+	path->path.parallel_workers = workers;
+	add_partial_path(rel, (Path *) path);
 }
 
 /* By partition, then by offset; a column that is held to one value is no part of an order. */

@@ -256,6 +256,33 @@ mq_fdw_rescan(ForeignScanState *node)
 	state->started = state->given = false;
 }
 
+Size
+mq_fdw_estimate_dsm(ForeignScanState *node, ParallelContext *context)
+{
+	return mq_scan_shared_size(((FdwScan *) node->fdw_state)->scan);
+}
+
+void
+mq_fdw_initialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory)
+{
+	mq_scan_share(((FdwScan *) node->fdw_state)->scan, memory);
+}
+
+void
+mq_fdw_reinitialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory)
+{
+	mq_scan_share_restart(memory);
+}
+
+void
+mq_fdw_initialize_worker(ForeignScanState *node, shm_toc *toc, void *memory)
+{
+	FdwScan    *state = node->fdw_state;
+
+	if (state->scan != NULL)
+		mq_scan_join(state->scan, memory);
+}
+
 void
 mq_fdw_end_scan(ForeignScanState *node)
 {
