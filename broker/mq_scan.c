@@ -44,6 +44,8 @@ typedef struct ScanPart
 	MqScanSharePart at;
 	MqLog	   *log;			/* NULL = not kept pinned */
 	int			turn;			/* with it: no file of the log goes meanwhile */
+	bool		since_known;
+	MqOffset	since;			/* where the bounds' time begins */
 } ScanPart;
 
 struct MqScan
@@ -83,10 +85,11 @@ static bool next_batch(MqScan *scan);
 static bool open_batch(MqScan *scan);
 static bool enter_part(MqScan *scan);
 static bool next_part(MqScan *scan, MqOffset *from, MqOffset *to);
+static MqOffset find_since(MqScan *scan, ScanPart *part);
 static void let_go(ScanPart *part);
 static void narrow(MqLog *log, const MqScanBounds *bounds, MqOffset *from, MqOffset *to);
 static void leave_part(MqScan *scan);
-static void count_call(MqScan *scan, MqLog *log);
+static void count_out(MqScan *scan);
 static bool is_wanted(MqScan *scan, const MqRecord *record);
 static double estimate_log(MqLog *log, const MqScanBounds *bounds, double *all);
 
@@ -154,8 +157,12 @@ add_part(MqScan *scan, int32 partition, bool keep)
 void
 mq_scan_start(MqScan *scan, const MqScanBounds *bounds)
 {
+	int			i;
+
 	leave_part(scan);
 	scan->part = -1;
+	for (i = 0; i < scan->nparts; i++)
+		scan->parts[i].since_known = false;
 	scan->bounds = bounds;
 	scan->only_offsets = !bounds->has_time && !bounds->has_tags;
 }
@@ -227,7 +234,7 @@ mq_scan_shared_size(const MqScan *scan)
 }
 
 void
-mq_scan_share(MqScan *scan, MqScanShare *share)
+mq_scan_share(MqScan *scan, MqScanShare *share, int64 expected)
 {
 	int			n = scan == NULL ? 0 : scan->nparts;
 	MqScanSharePart *parts = palloc(sizeof(MqScanSharePart) * Max(n, 1));
@@ -235,18 +242,14 @@ mq_scan_share(MqScan *scan, MqScanShare *share)
 
 	for (i = 0; i < n; i++)
 		parts[i] = scan->parts[i].at;
-	mq_scan_share_init(share, parts, n);
+	mq_scan_share_init(share, parts, n, expected);
 	pfree(parts);
-	if (scan == NULL)
-		return;
-	scan->share = share;
-	/* now, since others may do all of it */
-	if (n > 0 && scan->parts[0].log != NULL)
-		count_call(scan, scan->parts[0].log);
+	if (scan != NULL)
+		mq_scan_join(scan, share);
 }
 
 /*
- * Takes over the ends.  The process that began keeps its logs from being
+ * Takes over the ends, and leaves out what is empty.  The process that began keeps its logs from being
  * changed under us; of more logs than it pins each piece is looked at when its
  * turn comes.
  */
@@ -274,8 +277,18 @@ mq_scan_join(MqScan *scan, MqScanShare *share)
 	scan->parts = joined;
 	scan->nparts = n;
 	scan->share = share;
-	scan->call_counted = true;	/* by the one who began */
 	MemoryContextSwitchTo(old);
+}
+
+/* The share's memory goes before the scan does, and what was begun is left. */
+void
+mq_scan_unshare(MqScan *scan)
+{
+	if (scan->share == NULL)
+		return;
+	leave_part(scan);
+	scan->share = NULL;
+	scan->part = scan->nparts;
 }
 
 static void
@@ -348,16 +361,17 @@ enter_part(MqScan *scan)
 
 	while (next_part(scan, &from, &to))
 	{
-		const ScanPart *part = &scan->parts[scan->part];
+		ScanPart   *part = &scan->parts[scan->part];
 
 		if (bounds->partitions != NULL && !bms_is_member(part->at.partition, bounds->partitions))
 			continue;
-		if (bounds->from >= Min(to, bounds->to) || bounds->to <= from)
+		if (bounds->from >= Min(to, bounds->to) || bounds->to <= from ||
+			(part->since_known && part->since >= to))
 			continue;
 		scan->log = part->log != NULL ? part->log : open_log(&scan->topic, part->at.partition);
 		scan->partition = part->at.partition;
-		scan->from = from;
-		scan->to = to;
+		scan->from = Max(from, bounds->from);
+		scan->to = Min(to, bounds->to);
 		if (part->log == NULL)
 		{
 			MqLogOffsets offsets;
@@ -369,7 +383,8 @@ enter_part(MqScan *scan)
 			if (offsets.lso < part->at.end)
 				scan->to = scan->from;
 		}
-		narrow(scan->log, bounds, &scan->from, &scan->to);
+		if (bounds->has_time && bounds->since > PG_INT64_MIN && scan->from < scan->to)
+			scan->from = Max(scan->from, find_since(scan, part));
 		if (scan->from < scan->to)
 		{
 			scan->reader = mq_log_reader_begin(scan->log, scan->from, scan->to, MQ_LOG_DAMAGE_ERROR);
@@ -379,6 +394,16 @@ enter_part(MqScan *scan)
 		leave_part(scan);
 	}
 	return false;
+}
+
+/* Asked for once, for all pieces of the part. */
+static MqOffset
+find_since(MqScan *scan, ScanPart *part)
+{
+	if (!part->since_known)
+		part->since = mq_log_search_time(scan->log, scan->bounds->since, part->at.end);
+	part->since_known = true;
+	return part->since;
 }
 
 static bool
@@ -414,7 +439,7 @@ leave_part(MqScan *scan)
 	scan->counted = 0;
 	if (scan->log != NULL)
 	{
-		count_call(scan, scan->log);
+		count_out(scan);
 		if (scan->parts[scan->part].log == NULL)
 		{
 			mq_log_start_leave(scan->log, scan->turn);
@@ -424,13 +449,14 @@ leave_part(MqScan *scan)
 	scan->log = NULL;
 }
 
-/* And what was read of the log, if anything. */
+/* What was read of the log; and the scan, once, whoever shares it. */
 static void
-count_call(MqScan *scan, MqLog *log)
+count_out(MqScan *scan)
 {
-	scan->out.calls = scan->call_counted ? 0 : 1;
+	if (!scan->call_counted && (scan->share == NULL || mq_scan_share_is_first(scan->share)))
+		scan->out.calls = 1;
 	scan->call_counted = true;
-	mq_stat_count_out(log, &scan->out);
+	mq_stat_count_out(scan->log, &scan->out);
 	memset(&scan->out, 0, sizeof(scan->out));
 }
 

@@ -56,12 +56,14 @@ extern bool mq_scan_next(MqScan *scan, int32 *partition, MqRecord *record);
 
 /*
  * A scan that several processes share: the one that began it says how much
- * memory it takes and shares it before it starts; others begin with the same
- * set of partitions and join.  Scan NULL: there is nothing to be had.
+ * memory it takes and shares it before it starts, saying how many records will
+ * be read, roughly; others begin with the same set of partitions and join.
+ * Scan NULL: there is nothing to be had.
  */
 extern Size mq_scan_shared_size(const MqScan *scan);
-extern void mq_scan_share(MqScan *scan, MqScanShare *share);
+extern void mq_scan_share(MqScan *scan, MqScanShare *share, int64 expected);
 extern void mq_scan_join(MqScan *scan, MqScanShare *share);
+extern void mq_scan_unshare(MqScan *scan);	/* nothing more is read before the next start */
 
 /* How many are left, of a scan that was begun to count. */
 extern int64 mq_scan_count(MqScan *scan);

@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "port/atomics.h"
 #include "storage/spin.h"
 
 #include "broker/mq_scan_share.h"
@@ -29,6 +30,7 @@ struct MqScanShare
 	slock_t		mutex;
 	int			next_part;		/* (mutex) */
 	MqOffset	next;			/* (mutex) in that part; below its start: at its start */
+	pg_atomic_flag counted;
 	MqOffset	piece;			/* offsets */
 	int			nparts;
 	MqScanSharePart parts[FLEXIBLE_ARRAY_MEMBER];
@@ -41,19 +43,19 @@ mq_scan_share_size(int nparts)
 }
 
 void
-mq_scan_share_init(MqScanShare *share, const MqScanSharePart *parts, int nparts)
+mq_scan_share_init(MqScanShare *share, const MqScanSharePart *parts, int nparts, int64 expected)
 {
-	int64		all = 0;
 	int			i;
 
 	SpinLockInit(&share->mutex);
-	share->nparts = nparts;
+	pg_atomic_init_flag(&share->counted);
+	share->nparts = 0;
 	for (i = 0; i < nparts; i++)
 	{
-		share->parts[i] = parts[i];
-		all += parts[i].end - parts[i].start;
+		if (parts[i].start < parts[i].end)
+			share->parts[share->nparts++] = parts[i];
 	}
-	share->piece = Min(Max(all / PIECES, PIECE_MIN), PIECE_MAX);
+	share->piece = Min(Max(expected / PIECES, PIECE_MIN), PIECE_MAX);
 	mq_scan_share_restart(share);
 }
 
@@ -74,23 +76,30 @@ mq_scan_share_parts(const MqScanShare *share, const MqScanSharePart **parts)
 bool
 mq_scan_share_claim(MqScanShare *share, int *part, MqOffset *from, MqOffset *to)
 {
-	bool		found = false;
+	bool		found;
 
 	SpinLockAcquire(&share->mutex);
-	while (!found && share->next_part < share->nparts)
+	found = share->next_part < share->nparts;
+	if (found)
 	{
 		const MqScanSharePart *at = &share->parts[share->next_part];
 
 		*part = share->next_part;
 		*from = Max(share->next, at->start);
 		*to = Min(*from + share->piece, at->end);
-		found = *from < *to;
 		share->next = *to;
-		if (*to < at->end)
-			continue;
-		share->next_part++;
-		share->next = 0;
+		if (*to == at->end)
+		{
+			share->next_part++;
+			share->next = 0;
+		}
 	}
 	SpinLockRelease(&share->mutex);
 	return found;
+}
+
+bool
+mq_scan_share_is_first(MqScanShare *share)
+{
+	return pg_atomic_test_set_flag(&share->counted);
 }

@@ -106,6 +106,7 @@ mq_sql_fdw_handler(PG_FUNCTION_ARGS)
 	routine->InitializeDSMForeignScan = mq_fdw_initialize_dsm;
 	routine->ReInitializeDSMForeignScan = mq_fdw_reinitialize_dsm;
 	routine->InitializeWorkerForeignScan = mq_fdw_initialize_worker;
+	routine->ShutdownForeignScan = mq_fdw_shutdown_scan;
 
 	routine->BeginForeignModify = mq_fdw_begin_modify;
 	routine->EndForeignModify = mq_fdw_end_insert;

@@ -28,7 +28,8 @@ enum
 	MQ_FDW_PLAN_COLUMNS,		/* attribute numbers that are needed, ascending */
 	MQ_FDW_PLAN_PLACES,			/* runs along: where in the scan's row, counted from 1 */
 	MQ_FDW_PLAN_COUNTED,		/* list of the relation's OID, where count(*) is all that is wanted; else NIL */
-	MQ_FDW_PLAN_SHOWN			/* with it: the conditions for EXPLAIN, a String */
+	MQ_FDW_PLAN_READ,			/* else: a list of how many records the scan is thought to read */
+	MQ_FDW_PLAN_SHOWN			/* with the OID: the conditions for EXPLAIN, a String */
 };
 
 /* One evaluated condition narrows the bounds; false when it leaves nothing. */
@@ -56,6 +57,7 @@ extern bool mq_fdw_recheck_scan(ForeignScanState *node, TupleTableSlot *slot);
 extern Size mq_fdw_estimate_dsm(ForeignScanState *node, ParallelContext *context);
 extern void mq_fdw_initialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory);
 extern void mq_fdw_reinitialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory);
+extern void mq_fdw_shutdown_scan(ForeignScanState *node);
 extern void mq_fdw_initialize_worker(ForeignScanState *node, shm_toc *toc, void *memory);
 extern void mq_fdw_rescan(ForeignScanState *node);
 extern void mq_fdw_end_scan(ForeignScanState *node);

@@ -53,7 +53,7 @@ mq_fdw_get_upper_paths(PlannerInfo *root, UpperRelationKind stage,
 		return;
 
 	relid = planner_rt_fetch(input->relid, root)->relid;
-	private = list_make5(kinds, strategies, NIL, NIL, list_make1_oid(relid));
+	private = lappend(list_make5(kinds, strategies, NIL, NIL, list_make1_oid(relid)), NIL);
 	if (clauses != NIL)
 		private = lappend(private, makeString(shown_clauses(input->relid, relid, clauses)));
 	output->fdw_private = private;	/* once is enough */

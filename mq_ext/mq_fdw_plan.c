@@ -25,6 +25,7 @@
 #include "access/table.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_opfamily.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -79,6 +80,7 @@ static double unknown_fraction(const FdwPlan *plan, const FdwBound *bound);
 static List *matching_bounds(PlannerInfo *root, RelOptInfo *rel, List *rinfos, List **others);
 static double record_bytes(RelOptInfo *rel, Oid relid);
 static void add_path_for(PlannerInfo *root, RelOptInfo *rel, Relids outer);
+static bool has_safe_columns(const MqFdwColumns *columns);
 static List *order_of_log(PlannerInfo *root, RelOptInfo *rel);
 static List *append_order(PlannerInfo *root, RelOptInfo *rel, List *keys, MqFdwColumnKind kind, Oid less, bool *ordered);
 static List *join_outers(PlannerInfo *root, RelOptInfo *rel);
@@ -385,7 +387,7 @@ add_path_for(PlannerInfo *root, RelOptInfo *rel, Relids outer)
 	path->path.parallel_safe = false;
 	add_path(rel, (Path *) path);
 
-	workers = outer != NULL || !rel->consider_parallel ? 0 :
+	workers = outer != NULL || !rel->consider_parallel || !has_safe_columns(plan->columns) ? 0 :
 		compute_parallel_worker(rel, read * plan->record_bytes / BLCKSZ, -1, max_parallel_workers_per_gather);
 	if (workers <= 0)
 		return;
@@ -395,6 +397,35 @@ add_path_for(PlannerInfo *root, RelOptInfo *rel, Relids outer)
 	path->path.parallel_aware = true;
 	path->path.parallel_workers = workers;
 	add_partial_path(rel, (Path *) path);
+}
+
+/*
+ * A payload column calls its type's input function, which nobody has asked
+ * whether it may run in a worker: that of a domain checks its constraints.
+ */
+static bool
+has_safe_columns(const MqFdwColumns *columns)
+{
+	int			i;
+
+	for (i = 0; i < columns->n; i++)
+	{
+		Oid			type = columns->columns[i].type;
+		Oid			element;
+		Oid			function;
+		Oid			param;
+
+		if (columns->columns[i].kind != MQ_FDW_COLUMN_PAYLOAD)
+			continue;
+		while (OidIsValid(element = get_element_type(type)))
+			type = element;
+		if (get_typtype(type) != TYPTYPE_BASE && get_typtype(type) != TYPTYPE_ENUM)
+			return false;
+		getTypeInputInfo(type, &function, &param);
+		if (func_parallel(function) != PROPARALLEL_SAFE)
+			return false;
+	}
+	return true;
 }
 
 /* By partition, then by offset; a column that is held to one value is no part of an order. */
@@ -493,10 +524,12 @@ ForeignScan *
 mq_fdw_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path,
 				List *tlist, List *clauses, Plan *outer_plan)
 {
+	const FdwPlan *plan = rel->fdw_private;
 	List	   *filters = NIL;
 	List	   *pushed = NIL;
 	List	   *values = NIL;
 	List	   *kinds = NIL;
+	List	   *private;
 	List	   *strategies = NIL;
 	List	   *columns;
 	List	   *places;
@@ -525,9 +558,9 @@ mq_fdw_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path
 	}
 	columns = needed_columns(rel, filters);
 	row = narrow_row(rel, tlist, filters, pushed, columns, &places);
-	return make_foreignscan(tlist, filters, rel->relid, values,
-							list_make5(kinds, strategies, columns, places, NIL),
-							row, pushed, outer_plan);
+	private = list_make5(kinds, strategies, columns, places, NIL);
+	private = lappend(private, list_make1_int((int) Min(plan->read, INT_MAX)));
+	return make_foreignscan(tlist, filters, rel->relid, values, private, row, pushed, outer_plan);
 }
 
 /*

@@ -265,7 +265,10 @@ mq_fdw_estimate_dsm(ForeignScanState *node, ParallelContext *context)
 void
 mq_fdw_initialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory)
 {
-	mq_scan_share(((FdwScan *) node->fdw_state)->scan, memory);
+	ForeignScan *plan = castNode(ForeignScan, node->ss.ps.plan);
+	List	   *read = list_nth(plan->fdw_private, MQ_FDW_PLAN_READ);
+
+	mq_scan_share(((FdwScan *) node->fdw_state)->scan, memory, linitial_int(read));
 }
 
 void
@@ -281,6 +284,16 @@ mq_fdw_initialize_worker(ForeignScanState *node, shm_toc *toc, void *memory)
 
 	if (state->scan != NULL)
 		mq_scan_join(state->scan, memory);
+}
+
+/* Nobody reads on after a shared scan was shut down; cursors, which do, do not share. */
+void
+mq_fdw_shutdown_scan(ForeignScanState *node)
+{
+	FdwScan    *state = node->fdw_state;
+
+	if (state != NULL && state->scan != NULL)
+		mq_scan_unshare(state->scan);
 }
 
 void

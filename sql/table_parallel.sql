@@ -47,7 +47,7 @@ BEGIN
 	n := coalesce(cardinality(shares), 0);
 	RETURN NEXT;
 END $$;
-SELECT id, q.* FROM (VALUES
+CREATE TEMP TABLE queries AS SELECT * FROM (VALUES
 	(1, 'SELECT partition, msg_offset, ts, value, key, tags FROM mq_topics.shared'),
 	(2, 'SELECT partition, count(value), min(msg_offset), max(msg_offset), sum(msg_offset), min(ts), max(ts) FROM mq_topics.shared GROUP BY 1'),
 	(3, 'SELECT msg_offset, value FROM mq_topics.shared WHERE partition = 1'),
@@ -61,7 +61,12 @@ SELECT id, q.* FROM (VALUES
 	(11, 'SELECT msg_offset FROM mq_topics.shared WHERE partition = 7'),
 	(12, 'SELECT id, value FROM fields WHERE id > 20'),
 	(13, 'SELECT k.at, (SELECT sum(length(value)) FROM mq_topics.shared WHERE partition = 0 AND msg_offset >= k.at) FROM keys k WHERE at > 70000 OR at < 2000')
-) v(id, query), LATERAL pg_temp.both(query) q ORDER BY id;
+) v(id, query);
+SELECT id, q.* FROM queries, LATERAL pg_temp.both(query) q ORDER BY id;
+-- by workers alone
+SET parallel_leader_participation = off;
+SELECT id, q.* FROM queries, LATERAL pg_temp.both(query) q ORDER BY id;
+RESET parallel_leader_participation;
 
 -- a gather that is started again, one that is left early, one that is left open
 SET enable_material = off;
@@ -74,6 +79,10 @@ RESET enable_material;
 RESET enable_hashjoin;
 RESET enable_mergejoin;
 SELECT count(*) FROM (SELECT value FROM mq_topics.shared WHERE length(value) > 5 LIMIT 10) q;
+EXPLAIN (COSTS OFF) SELECT g, n FROM generate_series(1, 3) g,
+	LATERAL (SELECT count(*) AS n FROM (SELECT value FROM mq_topics.shared WHERE length(value) > 5 LIMIT g * 30000) q) x;
+SELECT g, n FROM generate_series(1, 3) g,
+	LATERAL (SELECT count(*) AS n FROM (SELECT value FROM mq_topics.shared WHERE length(value) > 5 LIMIT g * 30000) q) x;
 BEGIN;
 DECLARE c CURSOR FOR SELECT value FROM mq_topics.shared WHERE length(value) > 5;
 MOVE 100 IN c;
@@ -87,7 +96,18 @@ SELECT mq.create_topic('wide', 70);
 SELECT count(mq.produce('wide', i::text, partition => i % 70)) FROM generate_series(1, 7000) i;
 SELECT mq.alter_topic('wide', '{"retention.ms": -1}');
 SELECT * FROM pg_temp.both('SELECT partition, msg_offset, value FROM mq_topics.wide');
+SELECT messages_out, fetch_calls FROM mq.stat_topics WHERE topic = 'wide';
 SELECT mq.drop_topic('wide');
+
+-- a type's input function that may not run in a worker
+CREATE FUNCTION note_id(i int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('my.last', i::text, true); RETURN true; END $$;
+CREATE DOMAIN noted AS int CHECK (note_id(VALUE));
+ALTER FOREIGN TABLE fields ADD COLUMN also noted[] OPTIONS (json 'ids');
+SELECT * FROM pg_temp.both('SELECT sum(id), count(also) FROM fields');
+ALTER FOREIGN TABLE fields DROP COLUMN also;
+SELECT * FROM pg_temp.both('SELECT sum(id) FROM fields');
+DROP DOMAIN noted;
+DROP FUNCTION note_id;
 
 -- an error of one is an error of all
 \set VERBOSITY sqlstate
@@ -97,6 +117,9 @@ SELECT count(value) FROM mq_topics.shared;
 
 -- calls of the statistics are scans, whoever has read
 SELECT mq.stat_reset('shared');
+SELECT count(value) FROM mq_topics.shared;
+SELECT messages_out, fetch_calls FROM mq.stat_topics WHERE topic = 'shared';
+SET parallel_leader_participation = off;
 SELECT count(value) FROM mq_topics.shared;
 SELECT messages_out, fetch_calls FROM mq.stat_topics WHERE topic = 'shared';
 

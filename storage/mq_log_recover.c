@@ -190,6 +190,7 @@ leave_empty_segment(MqLog *log, const xl_mq_append *next)
 	}
 	mq_segment_forget_file(&log->key, log->end.segment);
 	log->dirty_dir = true;
+	pg_atomic_fetch_add_u32(&log->segment_version, 1);
 	log->end.segment = next->segment;
 	log->end.batches = next->number;
 	log->end.position = next->position;

@@ -39,7 +39,8 @@ mq_log_segments_find(MqLog *log, MqOffset offset, MqOffset *segment)
 	Remembered *entry = &remembered[log->slot % REMEMBERED];
 	uint32		version = pg_atomic_read_u32(&log->segment_version);
 
-	if (is_good(entry, log, version))
+	/* what should be before the first may have been brought back */
+	if (is_good(entry, log, version) && entry->list.bases[0] <= offset)
 	{
 		*segment = find(&entry->list, offset);
 		if (mq_segment_open(&log->key, *segment, MQ_SEGMENT_BATCHES, false) >= 0)

@@ -167,6 +167,18 @@ chmod 0700, $folder or die;
 produce($node, 'unlisted', ['last']);
 ok(wait_for_settled('unlisted', 6), 'mended, all is settled');
 
+# Files that were away are found again by a session that has missed them
+
+my $reader = $node->background_psql('postgres');
+my $first = q{SET client_min_messages = error; SELECT min(msg_offset) FROM mq.fetch_text('unlisted', 0, 0, on_damage => 'skip');};
+my ($base) = sort glob "$folder/0*.log";
+$base =~ s/\.log$//;
+rename "$base.$_", "$folder/away.$_" or die foreach qw(log batches);
+cmp_ok($reader->query_safe($first), '>', 0, 'a session skips a segment that is not there');
+rename "$folder/away.$_", "$base.$_" or die foreach qw(log batches);
+is($reader->query_safe($first), 0, 'and reads it when it is back');
+$reader->quit;
+
 # The same at boot: the log is closed, the others are not, nor is the other partition
 
 $node->safe_psql('postgres', q{SELECT mq.create_topic('half', 2)});
