@@ -13,7 +13,7 @@ row_single()
 		value=$(digits "$bytes")
 		for c in $clients; do
 			fresh
-			race single_ours single_peer single_returning
+			warm=1 race single_ours single_peer single_returning
 			report "produce $bytes B, autocommit, $c clients" 'INSERT into a bare heap' /s '>= 1.0'
 			report 'the same' 'INSERT ... RETURNING' /s '' 1 3
 		done
@@ -82,7 +82,7 @@ row_batch()
 	array="{$(printf "$value,%.0s" $(seq 99))$value}"
 	for c in 1 8; do
 		fresh
-		race batch_ours batch_values batch_unnest
+		warm=1 race batch_ours batch_values batch_unnest
 		report "produce_batch of 100 x 100 B, $c clients" 'INSERT of 100 rows, primary key' /s '>= 3'
 		report 'the same' 'INSERT ... SELECT unnest(array), primary key' /s '' 1 3
 	done
@@ -111,9 +111,9 @@ row_bytes()
 	for each in 1 100; do
 		each_ours=produce each_peer=insert_keyed n=$byte_rows
 		[ "$each" = 1 ] || each_ours=produce_batch each_peer=insert_100
-		race bytes_ours bytes_peer
+		rounds=1 race bytes_ours bytes_peer
 		report "WAL for a message of 100 B, $each in a transaction" 'heap with primary key' B '< 1'
-		race size_ours size_peer
+		rounds=1 race size_ours size_peer
 		report "files for a message of 100 B, $each in a transaction" 'heap with primary key' B '< 1'
 	done
 }

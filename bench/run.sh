@@ -9,7 +9,7 @@
 #
 # Measures the installed build in a scratch cluster of its own, as the caller
 # or, if that is root, as postgres.  SCALE=small is a quick look at whether
-# everything works; ROUNDS (3), SECONDS_EACH (4), ROWS (1000000) and CLIENTS
+# everything works; ROUNDS (9), SECONDS_EACH (1), ROWS (1000000) and CLIENTS
 # ("1 8 32") change the amount of work.  TSV names the file of the summary.
 set -u
 # shellcheck source=tools/lib.sh
@@ -24,7 +24,7 @@ set -u
 all='single bulk copy batch bytes scan fetch depth pinned wake'
 scale=${SCALE:-full}
 case $scale in
-	full) defaults=(3 4 1000000 300000 10000000 20000 1000 '1 8 32') ;;
+	full) defaults=(9 1 1000000 300000 10000000 20000 1000 '1 8 32') ;;
 	small) defaults=(1 1 50000 10000 100000 2000 500 '1 8') ;;
 	*) die "SCALE is full or small" ;;
 esac
