@@ -19,9 +19,6 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
-#include "access/xact.h"
 #include "storage/mq_codec.h"
 #include "storage/mq_file.h"
 #include "utils/memutils.h"
@@ -191,32 +188,13 @@ mq_builder_free_spares(MqBuilder *builder)
 		pfree(builder->spares[--builder->nspares]);
 }
 
-/*
- * The time of day as Kafka counts it, rounded down to milliseconds.  Within a
- * statement it is asked for once a tick of the system's coarse clock, which
- * costs a fraction: a bulk load asks for each message.
- */
+/* The time of day as Kafka counts it, rounded down to milliseconds. */
 MqTimestamp
 mq_builder_clock(void)
 {
 	const int64 epochs_apart = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
-#ifdef CLOCK_REALTIME_COARSE
-	static MqTimestamp last;
-	static TimestampTz last_statement = 0;
-	static struct timespec last_tick;
-	TimestampTz statement = GetCurrentStatementStartTimestamp();
-	struct timespec tick;
 
-	clock_gettime(CLOCK_REALTIME_COARSE, &tick);
-	if (statement == last_statement && tick.tv_nsec == last_tick.tv_nsec && tick.tv_sec == last_tick.tv_sec)
-		return last;
-	last = GetCurrentTimestamp() / 1000 + epochs_apart;
-	last_statement = statement;
-	last_tick = tick;
-	return last;
-#else
 	return GetCurrentTimestamp() / 1000 + epochs_apart;
-#endif
 }
 
 /* Looks whether the record still fits the last batch; if not, begins the next. */

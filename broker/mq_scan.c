@@ -87,7 +87,6 @@ static bool enter_part(MqScan *scan);
 static bool next_part(MqScan *scan, MqOffset *from, MqOffset *to);
 static MqOffset find_since(MqScan *scan, ScanPart *part);
 static void let_go(ScanPart *part);
-static void narrow(MqLog *log, const MqScanBounds *bounds, MqOffset *from, MqOffset *to);
 static void leave_part(MqScan *scan);
 static void count_out(MqScan *scan);
 static bool is_wanted(MqScan *scan, const MqRecord *record);
@@ -249,9 +248,9 @@ mq_scan_share(MqScan *scan, MqScanShare *share, int64 expected)
 }
 
 /*
- * Takes over the ends, and leaves out what is empty.  The process that began keeps its logs from being
- * changed under us; of more logs than it pins each piece is looked at when its
- * turn comes.
+ * Takes over the ends, and leaves out what is empty.  The process that began
+ * keeps its logs from being changed under us; of more logs than it pins each
+ * piece is looked at when its turn comes.
  */
 void
 mq_scan_join(MqScan *scan, MqScanShare *share)
@@ -419,16 +418,6 @@ next_part(MqScan *scan, MqOffset *from, MqOffset *to)
 	return true;
 }
 
-/* Leaves of [*from, *to) what the bounds want. */
-static void
-narrow(MqLog *log, const MqScanBounds *bounds, MqOffset *from, MqOffset *to)
-{
-	*from = Max(bounds->from, *from);
-	*to = Min(bounds->to, *to);
-	if (bounds->has_time && bounds->since > PG_INT64_MIN && *from < *to)
-		*from = Max(*from, mq_log_search_time(log, bounds->since, *to));
-}
-
 static void
 leave_part(MqScan *scan)
 {
@@ -524,10 +513,11 @@ estimate_log(MqLog *log, const MqScanBounds *bounds, double *all)
 	MqOffset	to;
 
 	mq_log_offsets(log, &offsets);
-	from = offsets.log_start;
-	to = offsets.lso;
-	*all += to - from;
-	narrow(log, bounds, &from, &to);
+	*all += offsets.lso - offsets.log_start;
+	from = Max(bounds->from, offsets.log_start);
+	to = Min(bounds->to, offsets.lso);
+	if (bounds->has_time && bounds->since > PG_INT64_MIN && from < to)
+		from = Max(from, mq_log_search_time(log, bounds->since, to));
 	if (bounds->has_time && bounds->upto < PG_INT64_MAX && from < to)
 		to = mq_log_search_time(log, bounds->upto + 1, to);
 	return from < to ? to - from : 0;

@@ -387,9 +387,9 @@ add_path_for(PlannerInfo *root, RelOptInfo *rel, Relids outer)
 	path->path.parallel_safe = false;
 	add_path(rel, (Path *) path);
 
-	workers = outer != NULL || !rel->consider_parallel || !has_safe_columns(plan->columns) ? 0 :
+	workers = outer != NULL || !rel->consider_parallel ? 0 :
 		compute_parallel_worker(rel, read * plan->record_bytes / BLCKSZ, -1, max_parallel_workers_per_gather);
-	if (workers <= 0)
+	if (workers <= 0 || !has_safe_columns(plan->columns))
 		return;
 	share = workers + (parallel_leader_participation ? Max(0, 1 - 0.3 * workers) : 0);
 	path = create_foreignscan_path(root, rel, NULL, clamp_row_est(rows / share),

@@ -191,3 +191,16 @@ SELECT mq.produce('produce.new', 'v', transactional => false);
 ROLLBACK;
 
 SELECT mq.drop_topic(t) FROM unnest('{produce,produce.one,produce.append,produce.new}'::text[]) t;
+
+-- the time is the clock's at each call, within a statement too
+SELECT mq.create_topic('clock');
+DO $$
+BEGIN
+	FOR i IN 1..3000 LOOP
+		PERFORM mq.produce('clock', extract(epoch FROM clock_timestamp())::text);
+	END LOOP;
+END $$;
+SELECT count(*), count(*) FILTER (WHERE ts < date_trunc('milliseconds', to_timestamp(value::float8))) AS before_the_call,
+	count(*) FILTER (WHERE ts > clock_timestamp()) AS in_the_future
+FROM mq.fetch_text('clock', max_messages => 3000);
+SELECT mq.drop_topic('clock');

@@ -11,7 +11,6 @@ use lib $FindBin::RealBin;
 
 use MqTest;
 use PostgreSQL::Test::Utils;
-use POSIX qw(sysconf _SC_CLK_TCK);
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -51,16 +50,16 @@ sub wait_for_crowd
 	return split /\n/, $node->safe_psql('postgres', 'SELECT pid ' . asleep($topic));
 }
 
-# Processor time of processes, in seconds, and how often they went to sleep.
+# Processor time of processes, in seconds; the kernel counts it in nanoseconds.
 sub cpu_time
 {
-	my $ticks = 0;
+	my $ns = 0;
 	foreach my $pid (@_)
 	{
-		my @fields = split ' ', slurp_file("/proc/$pid/stat") =~ s/^.*\) //sr;
-		$ticks += $fields[11] + $fields[12];
+		slurp_file("/proc/$pid/schedstat") =~ /^(\d+) / or die "no figures of process $pid";
+		$ns += $1;
 	}
-	return $ticks / sysconf(_SC_CLK_TCK);
+	return $ns / 1e9;
 }
 
 sub times_asleep
